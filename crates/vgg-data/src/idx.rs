@@ -1,0 +1,162 @@
+//! IDX files, the format in which MNIST is published: a magic number of four bytes (0, 0, the type
+//! of the values, the number of dimensions), each dimension as a 32-bit big-endian number, then the
+//! values. Only unsigned bytes are read. The file may be packed with gzip, whatever its name.
+//!
+//! Nothing in the header is believed before it is checked: no memory is taken on its word, and a
+//! packed file is unpacked no further than the size it declares.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Read};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::error::DataError;
+
+const UNSIGNED_BYTE: u8 = 0x08;
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// Deflate packs at most 258 bytes into two bits (a length and a distance of one bit each).
+const MOST_GZIP_EXPANSION: u64 = 1032;
+
+const MAKE_AGAIN: &str = "fetch or make the file again";
+
+/// The content of an IDX file of unsigned bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idx {
+    /// The size of each dimension, none of them 0, outermost first.
+    pub dimensions: Vec<usize>,
+    /// The values, last dimension fastest; as many as the product of the dimensions.
+    pub values: Vec<u8>,
+}
+
+/// Reads the IDX file at `path`, plain or gzip, which must hold unsigned bytes in `rank`
+/// dimensions: 3 for pictures (count, height, width), 1 for labels.
+///
+/// # Errors
+/// [`ErrorKind::Unreadable`](crate::ErrorKind::Unreadable) when the file is missing or cannot be
+/// read; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when it is not such a file, or is
+/// truncated, damaged, or longer than its header says.
+pub fn read_idx(path: &Path, rank: u8) -> Result<Idx, DataError> {
+    let unreadable = |error: std::io::Error| {
+        DataError::unreadable(path, error.to_string(), "check the path and its permissions")
+    };
+    // Asked before opening, which would wait for ever at a named pipe.
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(DataError::unreadable(path, "is not a file", "give an IDX file"));
+    }
+    let mut reader = BufReader::with_capacity(1 << 16, File::open(path).map_err(unreadable)?);
+    if reader.fill_buf().map_err(unreadable)?.starts_with(&GZIP_MAGIC) {
+        let most = metadata.len().saturating_mul(MOST_GZIP_EXPANSION);
+        parse(path, rank, MultiGzDecoder::new(reader), Length::AtMost(most))
+    } else {
+        parse(path, rank, reader, Length::Exactly(metadata.len()))
+    }
+}
+
+/// What is known about the length of a stream before it is read.
+#[derive(Clone, Copy)]
+enum Length {
+    Exactly(u64),
+    AtMost(u64),
+}
+
+fn parse(path: &Path, rank: u8, mut reader: impl Read, length: Length) -> Result<Idx, DataError> {
+    let dimensions = read_header(path, rank, &mut reader)?;
+    let header = 4 + 4 * u64::from(rank);
+    let declared = declared_values(path, &dimensions)?;
+    let sizes = dimensions.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+    let wrong_length = |found: String| {
+        let cause = format!("the header declares {sizes} = {declared} values, but the file holds {found}");
+        DataError::invalid(path.display(), cause, MAKE_AGAIN)
+    };
+
+    let mut values = Vec::new();
+    match length {
+        Length::Exactly(bytes) if bytes.checked_sub(header) != Some(declared) => {
+            return Err(wrong_length(bytes.saturating_sub(header).to_string()));
+        }
+        Length::Exactly(_) => values.try_reserve_exact(declared as usize).map_err(|_| {
+            let cause = format!("holds {declared} bytes of data, more than there is memory for");
+            DataError::invalid(path.display(), cause, "give a smaller file, or use a larger machine")
+        })?,
+        Length::AtMost(bytes) if bytes < declared => {
+            return Err(wrong_length(format!("at most {bytes}")));
+        }
+        // The vector grows with what is unpacked.
+        Length::AtMost(_) => {}
+    }
+    // One byte more, to see that there is none; at its end a gzip stream checks its checksum.
+    reader.take(declared + 1).read_to_end(&mut values).map_err(|error| read_failed(path, &error))?;
+    match values.len() as u64 {
+        found if found > declared => Err(wrong_length("more".into())),
+        found if found < declared => Err(wrong_length(found.to_string())),
+        _ => Ok(Idx { dimensions, values }),
+    }
+}
+
+/// Reads and checks magic number and dimensions.
+fn read_header(path: &Path, rank: u8, reader: &mut impl Read) -> Result<Vec<usize>, DataError> {
+    let length = 4 + 4 * usize::from(rank);
+    let mut header = Vec::new();
+    reader.take(length as u64).read_to_end(&mut header).map_err(|error| read_failed(path, &error))?;
+    let magic = header.first_chunk::<4>();
+    if let Some(magic) = magic.filter(|&&magic| magic != [0, 0, UNSIGNED_BYTE, rank]) {
+        return Err(wrong_magic(path, rank, *magic));
+    }
+    if header.len() < length {
+        let cause = format!("ends after {} bytes, expected an IDX header of {length} bytes", header.len());
+        return Err(DataError::invalid(path.display(), cause, MAKE_AGAIN));
+    }
+    let words = header[4..].chunks_exact(4);
+    // A 32-bit number fits `usize` wherever this program can hold a data set.
+    Ok(words.map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]) as usize).collect())
+}
+
+fn wrong_magic(path: &Path, rank: u8, magic: [u8; 4]) -> DataError {
+    let hexadecimal = |bytes: [u8; 4]| bytes.map(|byte| format!("{byte:02x}")).join(" ");
+    let reason = match magic {
+        [0, 0, UNSIGNED_BYTE, found] => format!("an IDX file with {found} dimensions"),
+        [0, 0, 0x09 | 0x0b..=0x0e, _] => "an IDX file whose values are not unsigned bytes".into(),
+        _ => "no IDX file".into(),
+    };
+    let cause = format!(
+        "starts with the bytes {}: {reason}; expected {} (unsigned bytes, dimensions: {rank})",
+        hexadecimal(magic),
+        hexadecimal([0, 0, UNSIGNED_BYTE, rank])
+    );
+    let advice = match rank {
+        1 => "give a label file (idx1-ubyte)",
+        _ => "give a picture file (idx3-ubyte)",
+    };
+    DataError::invalid(path.display(), cause, advice)
+}
+
+/// The product of the dimensions, of which none may be 0.
+fn declared_values(path: &Path, dimensions: &[usize]) -> Result<u64, DataError> {
+    let invalid = |cause: String| DataError::invalid(path.display(), cause, MAKE_AGAIN);
+    if dimensions.contains(&0) {
+        return Err(invalid(format!("the header declares the sizes {dimensions:?}, expected all above 0")));
+    }
+    dimensions
+        .iter()
+        .try_fold(1_u64, |product, &size| product.checked_mul(size as u64))
+        .filter(|&product| product < isize::MAX as u64)
+        .ok_or_else(|| {
+            invalid(format!("the header declares the sizes {dimensions:?}, more than a computer can hold"))
+        })
+}
+
+/// An error while reading: the decoder's complaints are about the data, all others about the device.
+fn read_failed(path: &Path, error: &std::io::Error) -> DataError {
+    match error.kind() {
+        IoErrorKind::UnexpectedEof => {
+            DataError::invalid(path.display(), "the gzip data end too early (truncated file)", MAKE_AGAIN)
+        }
+        IoErrorKind::InvalidData | IoErrorKind::InvalidInput => {
+            DataError::invalid(path.display(), format!("the gzip data are damaged ({error})"), MAKE_AGAIN)
+        }
+        _ => DataError::unreadable(path, error.to_string(), "check the disk, or copy the file anew"),
+    }
+}

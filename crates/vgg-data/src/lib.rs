@@ -1,0 +1,27 @@
+//! Where pictures come from: a data set with its three splits, single picture files, and the
+//! loader that hands out shuffled batches.
+//!
+//! Read in this order: [`dataset`] (pictures with labels, and the splits), [`source`] (which data
+//! sets can be opened), [`idx`] (the files of a data folder), [`loader`]
+//! (batches in the order of an epoch's permutation), [`picture`] (PNG and JPEG files), [`ascii`]
+//! (a picture in the terminal), [`stats`] (what a data set looks like in numbers).
+//!
+//! Pixels are bytes everywhere in this crate, rows first and channels last: `[picture][y][x][channel]`.
+#![forbid(unsafe_code)]
+
+pub mod ascii;
+pub mod dataset;
+mod error;
+mod folder;
+pub mod idx;
+pub mod loader;
+mod mnist;
+pub mod picture;
+pub mod source;
+pub mod stats;
+
+pub use dataset::{Dataset, Split, Splits};
+pub use error::{DataError, ErrorKind};
+pub use loader::{Batch, Loader, batches, permutation};
+pub use picture::{read_picture, write_png};
+pub use source::{Source, open};

@@ -1,0 +1,191 @@
+//! The edge of the engine: the trait, what goes in and what comes out.
+
+use vgg_arch::{Initialiser, Network};
+
+/// A network with its parameters, ready to compute. Images are bytes (`0..=255`, read as
+/// `0.0..=1.0`) in the order picture, row, column, channel; a call takes any number of pictures
+/// from 1 to [`EngineInfo::batch_size`].
+pub trait Engine: Send {
+    /// The network that this engine runs.
+    fn network(&self) -> &Network;
+
+    /// What this engine runs on and how.
+    fn info(&self) -> EngineInfo;
+
+    /// Sets all weights as `initialiser` says, biases and momentum to zero. The values are a
+    /// function of the network, the initialiser and the seed.
+    fn initialise(&mut self, initialiser: Initialiser, seed: u64);
+
+    /// Computes logits, `[picture][class]`, without dropout.
+    ///
+    /// # Errors
+    /// When the lengths of `images` and `logits` do not belong to the same number of pictures.
+    fn forward(&mut self, images: &[u8], logits: &mut [f32]) -> Result<(), EngineError>;
+
+    /// Computes the mean softmax cross-entropy of a batch with dropout on, and its gradient in
+    /// every parameter, which replaces the gradient of the call before.
+    ///
+    /// # Errors
+    /// When the lengths do not fit, a label is not below the number of classes, or the engine was
+    /// made without [`EngineOptions::training`].
+    fn forward_backward(
+        &mut self,
+        images: &[u8],
+        labels: &[u32],
+        dropout: Dropout,
+    ) -> Result<Outcome, EngineError>;
+
+    /// Changes every parameter by the gradient of the last [`Engine::forward_backward`].
+    ///
+    /// # Errors
+    /// When the engine was made without training, or the rule has momentum and the engine was
+    /// made without [`EngineOptions::momentum`].
+    fn update(&mut self, rule: &UpdateRule) -> Result<(), EngineError>;
+
+    /// Copies the values of one parameter (its position in [`Network::parameters`]) out, in the
+    /// layout of [`vgg_arch::Parameter::shape`].
+    ///
+    /// # Errors
+    /// When there is no such parameter or state, or `values` has another length.
+    fn read(&self, state: State, parameter: usize, values: &mut [f32]) -> Result<(), EngineError>;
+
+    /// Replaces the values of one parameter; the counterpart of [`Engine::read`].
+    ///
+    /// # Errors
+    /// As for [`Engine::read`]; gradients cannot be written.
+    fn write(&mut self, state: State, parameter: usize, values: &[f32]) -> Result<(), EngineError>;
+}
+
+/// What an engine is made for.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Largest number of pictures in a call.
+    pub batch_size: usize,
+    /// Number of threads; 0 takes one for each core that this process may use.
+    pub threads: usize,
+    /// Format of the operands.
+    pub precision: Precision,
+    /// Whether the engine can train; without it there is no memory for gradients.
+    pub training: bool,
+    /// Whether there is memory for momentum.
+    pub momentum: bool,
+}
+
+/// Format of the operands of products. Sums, master weights and updates are always `f32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// The fastest format that this processor computes natively.
+    Auto,
+    /// 32-bit floating point.
+    F32,
+}
+
+/// What an engine runs on and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// Name of the instruction-set tier, such as `avx512`.
+    pub tier: String,
+    /// Name of the operands' format, such as `f32`.
+    pub precision: String,
+    /// Number of threads that compute.
+    pub threads: usize,
+    /// Largest number of pictures in a call.
+    pub batch_size: usize,
+    /// Bytes of the one arena that holds activations, gradients of activations and parameters.
+    pub arena_bytes: usize,
+}
+
+/// Which values dropout drops: they are a function of seed, step, layer and position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropout {
+    /// The run's seed.
+    pub seed: u64,
+    /// Number of updates before this step.
+    pub step: u64,
+}
+
+/// What a training step found, before its update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// Mean softmax cross-entropy of the batch.
+    pub loss: f32,
+    /// Pictures whose label has the largest logit (the first of equal ones).
+    pub correct: usize,
+}
+
+/// Stochastic gradient descent. For each value with gradient `g` (plus `weight_decay · w` for
+/// weights, not for biases):
+/// `v ← momentum · v + g`, then `w ← w − learning_rate · v`, or with Nesterov's look-ahead
+/// `w ← w − learning_rate · (g + momentum · v)` — PyTorch's form of the rule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UpdateRule {
+    /// Factor of the step.
+    pub learning_rate: f32,
+    /// Share of the last step that is kept, in `[0, 1)`.
+    pub momentum: f32,
+    /// Whether the gradient is taken ahead of the momentum's step.
+    pub nesterov: bool,
+    /// Pull of weights towards zero.
+    pub weight_decay: f32,
+}
+
+/// The values that exist for every parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The parameter itself.
+    Weight,
+    /// The `v` of [`UpdateRule`].
+    Momentum,
+    /// The gradient of the last [`Engine::forward_backward`].
+    Gradient,
+}
+
+/// Why an engine cannot do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A slice does not have the length that the network needs.
+    #[error("{what} has {found} values, expected {expected}")]
+    Length {
+        /// Which argument.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length it should have.
+        expected: usize,
+    },
+    /// More pictures than the engine was made for, or none.
+    #[error("a batch of {found} pictures does not fit an engine made for 1 to {limit}")]
+    Batch {
+        /// Pictures given.
+        found: usize,
+        /// Pictures that fit.
+        limit: usize,
+    },
+    /// A label that the network has no class for.
+    #[error(
+        "label {label} of picture {picture} in the batch is not below the {classes} classes of the network"
+    )]
+    Label {
+        /// The label.
+        label: u32,
+        /// Position of the picture in the batch.
+        picture: usize,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// The engine has no memory for what was asked.
+    #[error("the engine was made without {0}")]
+    NotMadeFor(&'static str),
+    /// No parameter at this position.
+    #[error("the network has no parameter {0}")]
+    NoParameter(usize),
+    /// The machine cannot hold the network and its activations.
+    #[error("{bytes} bytes of memory could not be had for this network and batch size; use a smaller batch")]
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
+    },
+    /// Kernels or threads that this machine does not have.
+    #[error("{0}")]
+    Machine(String),
+}

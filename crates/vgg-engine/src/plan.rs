@@ -1,0 +1,467 @@
+//! The plan: what an engine will do and where every value lies, as plain data.
+//!
+//! A plan is made from a network and [`EngineOptions`] alone, without running anything, so it can
+//! be printed and tested. A training step is the plan's nodes forward, the loss, and the nodes
+//! backward. Buffers that are never needed at the same time share memory.
+
+use crate::{EngineError, EngineOptions};
+use std::fmt;
+use std::ops::Range;
+use vgg_arch::{Layer, Network, Parameter};
+use vgg_kernels::{Contraction, Map, TILE, WeightLayout, gather, pooling};
+
+/// Largest batch; larger ones would not fit the memory of any machine.
+pub const MAX_BATCH: usize = 1 << 20;
+
+/// Position of a buffer in [`Plan::buffers`].
+pub type BufferId = usize;
+
+/// A part of the arena and the time for which it is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// What it holds.
+    pub name: String,
+    /// Number of `f32` values.
+    pub len: usize,
+    /// First and last moment of use. Parameters and their like are used from 0 to `usize::MAX`.
+    pub first: usize,
+    /// See `first`.
+    pub last: usize,
+    /// Position of the first value in the arena.
+    pub offset: usize,
+}
+
+/// The buffers of a convolution's or dense layer's parameters, in packed form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// Position of the weight in [`Network::parameters`]; the bias is the next one.
+    pub index: usize,
+    /// How the weight is packed.
+    pub layout: WeightLayout,
+    /// The values themselves.
+    pub weight: BufferId,
+    /// One value for each output, padded to whole blocks.
+    pub bias: BufferId,
+    /// Gradient of the weight and of the bias, when training.
+    pub gradient: Option<[BufferId; 2]>,
+    /// Momentum of the weight and of the bias, when there is momentum.
+    pub velocity: Option<[BufferId; 2]>,
+}
+
+/// What a node computes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operation {
+    /// A convolution or dense layer.
+    Contraction {
+        /// Its shapes.
+        contraction: Contraction,
+        /// Its parameters.
+        parameters: Parameters,
+        /// Whether ReLU follows.
+        relu: bool,
+    },
+    /// Local response normalisation.
+    Normalisation,
+    /// 2×2 max pooling.
+    Pool {
+        /// One byte for each output: which of the four was largest. For training.
+        argmax: Option<BufferId>,
+    },
+    /// Dropout, in place.
+    Dropout {
+        /// One byte for each value: whether it is kept. For training.
+        keep: Option<BufferId>,
+        /// Probability that a value is dropped.
+        rate: f32,
+    },
+}
+
+/// One layer as it will run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// The layer's name in tables.
+    pub label: String,
+    /// Position in [`Network::layers`].
+    pub layer: usize,
+    /// What it computes.
+    pub operation: Operation,
+    /// Shape of its output.
+    pub output: Map,
+    /// Shape of its input.
+    pub input: Map,
+    /// Its input and output.
+    pub x: BufferId,
+    /// See `x`.
+    pub y: BufferId,
+    /// Gradient of the input, unless nobody needs it.
+    pub dx: Option<BufferId>,
+    /// Gradient of the output.
+    pub dy: Option<BufferId>,
+}
+
+/// What an engine will do and where every value lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Largest number of pictures in a call.
+    pub batch_size: usize,
+    /// Number of threads.
+    pub threads: usize,
+    /// Whether there is a backward pass.
+    pub training: bool,
+    /// Shape of the pictures.
+    pub picture: Map,
+    /// The pictures with the windows of the first convolution gathered.
+    pub patches: BufferId,
+    /// Side of the first convolution's window.
+    pub first_kernel: usize,
+    /// The layers in order.
+    pub nodes: Vec<Node>,
+    /// Scratch of the backward pass.
+    pub scratch: Option<BufferId>,
+    /// Every buffer.
+    pub buffers: Vec<Buffer>,
+    /// Number of values in the arena.
+    pub arena_len: usize,
+}
+
+impl Plan {
+    /// Plans `network` for `options`.
+    ///
+    /// # Errors
+    /// When the batch size is 0 or above [`MAX_BATCH`], the first layer is no convolution, or the
+    /// sizes do not fit an address.
+    pub fn new(network: &Network, options: &EngineOptions) -> Result<Self, EngineError> {
+        if !(1..=MAX_BATCH).contains(&options.batch_size) {
+            return Err(EngineError::Batch { found: options.batch_size, limit: MAX_BATCH });
+        }
+        let threads = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        Planner::new(network, options, threads)?.plan()
+    }
+
+    /// The part of the arena of a buffer's first `len` values.
+    pub(crate) fn range(&self, buffer: BufferId, len: usize) -> Range<usize> {
+        let buffer = &self.buffers[buffer];
+        debug_assert!(len <= buffer.len, "{len} values of buffer {}", buffer.name);
+        buffer.offset..buffer.offset + len
+    }
+
+    /// The part of the arena of a whole buffer.
+    pub(crate) fn whole(&self, buffer: BufferId) -> Range<usize> {
+        self.range(buffer, self.buffers[buffer].len)
+    }
+
+    /// The last node, whose outputs are the logits.
+    pub(crate) fn logits(&self) -> &Node {
+        &self.nodes[self.nodes.len() - 1]
+    }
+}
+
+impl fmt::Display for Plan {
+    /// One line a buffer: place in the arena, size, time of use, name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:>12} {:>12}  {:>9}  buffer", "offset", "bytes", "used")?;
+        for buffer in &self.buffers {
+            let used = match buffer.last {
+                usize::MAX => "always".to_owned(),
+                last => format!("{}..{last}", buffer.first),
+            };
+            writeln!(f, "{:>12} {:>12}  {used:>9}  {}", buffer.offset * 4, buffer.len * 4, buffer.name)?;
+        }
+        write!(f, "{:>12} bytes in all", self.arena_len * 4)
+    }
+}
+
+/// A plan in the making. Time runs 0 (gather), 1 + node (forward), then backward in the same
+/// distance from the end.
+struct Planner<'a> {
+    network: &'a Network,
+    options: &'a EngineOptions,
+    threads: usize,
+    parameters: Vec<Parameter>,
+    buffers: Vec<Buffer>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(network: &'a Network, options: &'a EngineOptions, threads: usize) -> Result<Self, EngineError> {
+        let parameters = network.parameters();
+        // The largest buffer is a map of the widest layer or the largest weight; both stay far
+        // below an address when the sizes do, so one check of the sum is enough.
+        let values: f64 = network.shapes().iter().map(|s| s.len() as f64 * options.batch_size as f64).sum();
+        let bytes = 16.0 * values + 16.0 * parameters.iter().map(|p| p.len() as f64).sum::<f64>();
+        if bytes > (usize::MAX / 64) as f64 {
+            return Err(EngineError::Memory { bytes: usize::MAX });
+        }
+        Ok(Self { network, options, threads, parameters, buffers: Vec::new() })
+    }
+
+    fn plan(mut self) -> Result<Plan, EngineError> {
+        let Some(&Layer::Convolution { kernel: first_kernel, .. }) = self.network.layers.first() else {
+            return Err(EngineError::Machine("the first layer of a network must be a convolution".into()));
+        };
+        let shape = self.network.input;
+        let picture = Map::new(shape.height, shape.width, shape.channels);
+        let input = gather::patches_map(picture, first_kernel);
+        let patches = self.activation("patches", input, 0, self.backward_time(0));
+        let mut nodes: Vec<Node> = Vec::with_capacity(self.network.layers.len());
+        let (mut x, mut dx, mut map) = (patches, None, input);
+        for layer in 0..self.network.layers.len() {
+            let node = self.node(layer, map, x, dx);
+            (x, dx, map) = (node.y, node.dy, node.output);
+            nodes.push(node);
+        }
+        let scratch = self.scratch(&nodes);
+        let arena_len = place(&mut self.buffers);
+        Ok(Plan {
+            batch_size: self.options.batch_size,
+            threads: self.threads,
+            training: self.options.training,
+            picture,
+            patches,
+            first_kernel,
+            nodes,
+            scratch,
+            buffers: self.buffers,
+            arena_len,
+        })
+    }
+
+    fn forward_time(&self, layer: usize) -> usize {
+        1 + layer
+    }
+
+    /// When the node of `layer` runs backward; in a plan without training the moment after it ran
+    /// forward, when the next node reads its output.
+    fn backward_time(&self, layer: usize) -> usize {
+        match self.options.training {
+            true => 2 * self.network.layers.len() + 1 - layer,
+            false => self.forward_time(layer),
+        }
+    }
+
+    /// The node of `layer` with its buffers; `x` holds its input and `dx` the input's gradient.
+    fn node(&mut self, layer: usize, input: Map, x: BufferId, dx: Option<BufferId>) -> Node {
+        let label = self.network.layers[layer].label();
+        let (output, operation) = self.operation(layer, input);
+        let next_backward = self.backward_time(layer + 1);
+        let (y, dy) = if let Operation::Dropout { .. } = operation {
+            (x, dx)
+        } else {
+            let last = self.backward_time(layer).max(self.forward_time(layer + 1));
+            let y =
+                self.activation(&format!("{label} {layer} output"), output, self.forward_time(layer), last);
+            let dy = self.options.training.then(|| {
+                let name = format!("{label} {layer} gradient of output");
+                self.activation(&name, output, next_backward, self.backward_time(layer))
+            });
+            (y, dy)
+        };
+        // In-place dropout keeps its neighbours' buffers in use for one more node.
+        self.use_until(x, self.backward_time(layer).max(self.forward_time(layer)));
+        for gradient in [dx, dy].into_iter().flatten() {
+            self.use_from(gradient, self.backward_time(layer));
+            self.use_until(gradient, self.backward_time(layer));
+        }
+        Node { label, layer, operation, input, output, x, y, dx, dy }
+    }
+
+    fn operation(&mut self, layer: usize, input: Map) -> (Map, Operation) {
+        match self.network.layers[layer] {
+            Layer::Convolution { out_channels, kernel } => {
+                // The first convolution's windows are gathered, which makes it a 1×1 one.
+                let gathered = layer == 0;
+                let contraction =
+                    Contraction::convolution(input, out_channels, if gathered { 1 } else { kernel });
+                let channels = if gathered { self.network.input.channels } else { input.channels };
+                let layout =
+                    WeightLayout { outputs: out_channels, channels, positions: kernel * kernel, gathered };
+                let parameters = self.parameters(layer, contraction, layout);
+                (contraction.output(), Operation::Contraction { contraction, parameters, relu: true })
+            }
+            Layer::Dense { outputs, relu } => {
+                let contraction = Contraction::dense(input, outputs);
+                let layout = WeightLayout {
+                    outputs,
+                    channels: input.channels,
+                    positions: input.pixels(),
+                    gathered: false,
+                };
+                let parameters = self.parameters(layer, contraction, layout);
+                (contraction.output(), Operation::Contraction { contraction, parameters, relu })
+            }
+            Layer::LocalResponseNormalisation => (input, Operation::Normalisation),
+            Layer::MaxPool => {
+                let output = pooling::output(input);
+                let argmax = self.byte_buffer("argmax", layer, output);
+                (output, Operation::Pool { argmax })
+            }
+            Layer::Dropout { rate } => {
+                (input, Operation::Dropout { keep: self.byte_buffer("kept", layer, input), rate })
+            }
+        }
+    }
+
+    fn parameters(&mut self, layer: usize, contraction: Contraction, layout: WeightLayout) -> Parameters {
+        debug_assert_eq!(contraction.weights_len(), layout.packed_len());
+        let position = |p: &Parameter| p.layer == layer;
+        let index = self.parameters.iter().position(position).expect("every contraction has parameters");
+        let name = self.parameters[index].name.trim_end_matches(".weight").to_owned();
+        let lens = [layout.packed_len(), contraction.output().blocks() * TILE];
+        let EngineOptions { training, momentum, .. } = *self.options;
+        let mut pair = |kind: &str| {
+            ["weight", "bias"].map(|what| {
+                let len = lens[usize::from(what == "bias")];
+                self.add(format!("{name}.{what}{kind}"), len, 0, usize::MAX)
+            })
+        };
+        let [weight, bias] = pair("");
+        let gradient = training.then(|| pair(" gradient"));
+        let velocity = (training && momentum).then(|| pair(" momentum"));
+        Parameters { index, layout, weight, bias, gradient, velocity }
+    }
+
+    /// Scratch for the largest backward-by-data of the plan.
+    fn scratch(&mut self, nodes: &[Node]) -> Option<BufferId> {
+        let needs = nodes.iter().filter_map(|node| match (&node.operation, node.dx) {
+            (Operation::Contraction { contraction, .. }, Some(_)) => {
+                Some(contraction.scratch_len(self.threads))
+            }
+            _ => None,
+        });
+        let len = needs.max()?;
+        let (first, last) = (self.backward_time(self.network.layers.len()), self.backward_time(0));
+        Some(self.add("transposed weights".into(), len, first, last))
+    }
+
+    fn activation(&mut self, name: &str, map: Map, first: usize, last: usize) -> BufferId {
+        self.add(name.to_owned(), map.len(self.options.batch_size), first, last)
+    }
+
+    /// A buffer of one byte for each value of `map`, from the node's forward to its backward pass.
+    fn byte_buffer(&mut self, name: &str, layer: usize, map: Map) -> Option<BufferId> {
+        let len = map.len(self.options.batch_size) / size_of::<f32>();
+        let (first, last) = (self.forward_time(layer), self.backward_time(layer));
+        self.options.training.then(|| self.add(format!("{name} {layer}"), len, first, last))
+    }
+
+    fn add(&mut self, name: String, len: usize, first: usize, last: usize) -> BufferId {
+        self.buffers.push(Buffer { name, len, first, last, offset: 0 });
+        self.buffers.len() - 1
+    }
+
+    fn use_from(&mut self, buffer: BufferId, time: usize) {
+        self.buffers[buffer].first = self.buffers[buffer].first.min(time);
+    }
+
+    fn use_until(&mut self, buffer: BufferId, time: usize) {
+        self.buffers[buffer].last = self.buffers[buffer].last.max(time);
+    }
+}
+
+/// Gives every buffer a place and returns the length of the arena. The largest come first, each at
+/// the lowest place that is free for as long as it is used.
+fn place(buffers: &mut [Buffer]) -> usize {
+    let mut order: Vec<usize> = (0..buffers.len()).collect();
+    order.sort_by_key(|&id| (buffers[id].last != usize::MAX, std::cmp::Reverse(buffers[id].len), id));
+    let mut placed: Vec<usize> = Vec::with_capacity(buffers.len());
+    let mut arena_len = 0;
+    for id in order {
+        let mut in_the_way: Vec<Range<usize>> = placed
+            .iter()
+            .map(|&other| &buffers[other])
+            .filter(|other| other.first <= buffers[id].last && buffers[id].first <= other.last)
+            .map(|other| other.offset..other.offset + other.len)
+            .collect();
+        in_the_way.sort_by_key(|range| range.start);
+        let mut offset = 0;
+        for range in in_the_way {
+            if offset + buffers[id].len <= range.start {
+                break;
+            }
+            // A cache line of 16 values starts every buffer.
+            offset = offset.max(range.end.next_multiple_of(TILE));
+        }
+        buffers[id].offset = offset;
+        arena_len = arena_len.max(offset + buffers[id].len);
+        placed.push(id);
+    }
+    arena_len
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Precision;
+    use vgg_arch::{CONFIGURATIONS, Shape};
+
+    fn plan(configuration: &str, training: bool) -> Plan {
+        let network = Network::new(configuration, "tutorial", Shape::new(28, 28, 1), 10).unwrap();
+        let options = EngineOptions {
+            batch_size: 100,
+            threads: 2,
+            precision: Precision::F32,
+            training,
+            momentum: true,
+        };
+        Plan::new(&network, &options).unwrap()
+    }
+
+    #[test]
+    fn buffers_in_use_together_never_overlap() {
+        for row in CONFIGURATIONS {
+            for training in [false, true] {
+                let plan = plan(row.name, training);
+                for (i, a) in plan.buffers.iter().enumerate() {
+                    assert!(a.offset + a.len <= plan.arena_len);
+                    for b in &plan.buffers[i + 1..] {
+                        let together = a.first <= b.last && b.first <= a.last;
+                        let apart = a.offset + a.len <= b.offset || b.offset + b.len <= a.offset;
+                        assert!(!together || apart, "{} and {}", a.name, b.name);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_runs_inside_the_time_of_its_buffers() {
+        let plan = plan("vgg13", true);
+        let nodes = plan.nodes.len();
+        for (index, node) in plan.nodes.iter().enumerate() {
+            let (forward, backward) = (1 + index, 2 * nodes + 1 - index);
+            for (buffer, time) in
+                [(node.x, forward), (node.y, forward), (node.x, backward), (node.y, backward)]
+                    .into_iter()
+                    .chain([node.dx, node.dy].into_iter().flatten().map(|buffer| (buffer, backward)))
+            {
+                let buffer = &plan.buffers[buffer];
+                assert!((buffer.first..=buffer.last).contains(&time), "{} at {time}", buffer.name);
+            }
+        }
+    }
+
+    /// Weights, gradients and momentum take 3 · 130 MB; activations with their gradients share
+    /// what is left under half a gigabyte, and prediction needs little more than the weights.
+    #[test]
+    fn the_tutorial_network_fits_its_memory() {
+        assert!(plan("vgg13", true).arena_len * 4 < 570 << 20, "{}", plan("vgg13", true).arena_len * 4);
+        assert!(plan("vgg13", false).arena_len * 4 < 190 << 20, "{}", plan("vgg13", false).arena_len * 4);
+    }
+
+    #[test]
+    fn impossible_batches_are_refused() {
+        let network = Network::new("vgg11", "paper", Shape::new(28, 28, 1), 10).unwrap();
+        for batch_size in [0, MAX_BATCH + 1] {
+            let options = EngineOptions {
+                batch_size,
+                threads: 1,
+                precision: Precision::Auto,
+                training: true,
+                momentum: false,
+            };
+            assert!(matches!(Plan::new(&network, &options), Err(EngineError::Batch { .. })));
+        }
+    }
+}

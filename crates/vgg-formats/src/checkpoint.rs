@@ -1,0 +1,313 @@
+//! Checkpoints: complete or not at all, and every byte checked.
+//!
+//! ```text
+//! MODEL_DIR/ckpt-000055000/
+//!   weights.safetensors    the parameters
+//!   optimizer.safetensors  momentum, absent when the recipe has none
+//!   state.json             network, step, seed, and what the trainer adds
+//!   MANIFEST               the SHA-256 of each of these, and of itself; written last
+//! ```
+//! [`save`] writes them to `.tmp-ckpt-…`, syncs each file and the directory, renames the directory
+//! and syncs its parent, so that a crash or a power cut at any moment leaves all checkpoints before
+//! it. The newest checkpoint is the one with the largest step whose hashes verify; no pointer file
+//! and no clock can say otherwise. Whoever deletes one renames it to `.trash-ckpt-…` first, so that
+//! no half-deleted checkpoint bears a checkpoint's name.
+
+use crate::error::CheckpointError;
+use crate::files::{self, NewFile};
+use crate::manifest::Manifest;
+use crate::state::{CheckpointState, FORMAT_VERSION, NetworkId};
+use crate::tensors::{self, TensorSet};
+use serde::Deserialize;
+use std::convert::Infallible;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use vgg_arch::Network;
+
+const STATE_FILE: &str = "state.json";
+const TEMPORARY: &str = ".tmp-ckpt-";
+const TRASH: &str = ".trash-ckpt-";
+
+/// Largest `state.json` that is read.
+const LONGEST_STATE: u64 = 1 << 20;
+
+/// An intact checkpoint of a known network. Its tensors are still on disk; [`Checkpoint::read`]
+/// fetches them.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The checkpoint's directory.
+    pub path: PathBuf,
+    /// What it says besides its tensors.
+    pub state: CheckpointState,
+    network: Network,
+    manifest: Manifest,
+}
+
+/// The newest intact checkpoint of a model directory.
+#[derive(Debug)]
+pub struct Newest {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Newer ones that could not be used, newest first: warn of each, and say from which step the
+    /// run goes on.
+    pub skipped: Vec<(PathBuf, CheckpointError)>,
+}
+
+impl Checkpoint {
+    /// Whether the checkpoint has [`TensorSet::Momentum`].
+    pub fn has_momentum(&self) -> bool {
+        self.manifest.hash_of(TensorSet::Momentum.file_name()).is_some()
+    }
+
+    /// Hands every parameter's values to `take`, with the parameter's position in
+    /// [`Network::parameters`], in the layout of [`vgg_arch::Parameter::shape`]. Memory for the
+    /// largest parameter is all that it needs. The hash is checked again; after an error some
+    /// parameters may have been taken and must not be used.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoMomentum`]; damage or trouble with the file since it was loaded;
+    /// whatever `take` returns, as [`CheckpointError::Values`].
+    pub fn read<E: Error + Send + Sync + 'static>(
+        &self,
+        set: TensorSet,
+        take: impl FnMut(usize, &[f32]) -> Result<(), E>,
+    ) -> Result<(), CheckpointError> {
+        let name = set.file_name();
+        let hash = self
+            .manifest
+            .hash_of(name)
+            .ok_or_else(|| CheckpointError::NoMomentum { path: self.path.clone() })?;
+        tensors::read(&self.path.join(name), &self.network.parameters(), hash, take)
+    }
+}
+
+/// Saves a checkpoint of `network` in `model_dir`, which is created when it does not exist, and
+/// gives the checkpoint's directory. `read` fills in the values of the parameter at a position in
+/// [`Network::parameters`], in the layout of [`vgg_arch::Parameter::shape`]; it is called with
+/// [`TensorSet::Momentum`] only when `momentum` is true. Equal input gives equal bytes. A
+/// checkpoint of the same step is replaced, unless it is intact and equal.
+///
+/// # Errors
+/// Values that are not finite; trouble with a file; whatever `read` returns, as
+/// [`CheckpointError::Values`]; a `state` of another network. The checkpoints before are untouched.
+pub fn save<E: Error + Send + Sync + 'static>(
+    model_dir: &Path,
+    state: &CheckpointState,
+    network: &Network,
+    momentum: bool,
+    read: impl FnMut(TensorSet, usize, &mut [f32]) -> Result<(), E>,
+) -> Result<PathBuf, CheckpointError> {
+    let path = model_dir.join(directory_name(state.global_step));
+    check_network(&path, state, network)?;
+    files::create_directories(model_dir)?;
+    let temporary = sibling(&path, TEMPORARY);
+    files::create_empty_directory(&temporary)?;
+    let result = write_files(&temporary, state, network, momentum, read)
+        .and_then(|()| put_in_place(&temporary, &path));
+    if result.is_err() {
+        // The first error is the one to report; what stays behind is swept later.
+        let _ = files::remove_directory(&temporary);
+    }
+    result.map(|()| path)
+}
+
+/// The checkpoints in `model_dir` with their steps, oldest first, intact or not. Names that
+/// [`save`] would not choose are ignored; a directory that does not exist has no checkpoints.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn list(model_dir: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
+    let names = files::directories_in(model_dir)?;
+    let mut found: Vec<_> =
+        names.iter().filter_map(|name| Some((step_of(name)?, model_dir.join(name)))).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Verifies every byte of the checkpoint in the directory `path`.
+///
+/// # Errors
+/// [`CheckpointError::Damaged`], [`CheckpointError::OtherNetwork`] when it is not one of `network`,
+/// [`CheckpointError::NewerFormat`], or trouble with reading.
+pub fn load(path: &Path, network: &Network) -> Result<Checkpoint, CheckpointError> {
+    let manifest = Manifest::read(path)?;
+    let state = read_state(path, &manifest)?;
+    check_network(path, &state, network)?;
+    let checkpoint = Checkpoint { path: path.to_owned(), state, network: network.clone(), manifest };
+    if checkpoint.manifest.hash_of(TensorSet::Weights.file_name()).is_none() {
+        return Err(CheckpointError::damaged(path, "its manifest lists no weights.safetensors"));
+    }
+    let ignore = |_: usize, _: &[f32]| Ok::<(), Infallible>(());
+    checkpoint.read(TensorSet::Weights, ignore)?;
+    if checkpoint.has_momentum() {
+        checkpoint.read(TensorSet::Momentum, ignore)?;
+    }
+    Ok(checkpoint)
+}
+
+/// Loads the newest intact checkpoint in `model_dir`, or `None` when there are no checkpoints.
+/// Damaged and unreadable ones are passed over and reported in [`Newest::skipped`].
+///
+/// # Errors
+/// [`CheckpointError::NoneIntact`] when there are checkpoints and none can be used: a run must
+/// never start anew in silence. An intact checkpoint of another network or of a later format is
+/// not damage, so it ends the search as well.
+pub fn load_newest(model_dir: &Path, network: &Network) -> Result<Option<Newest>, CheckpointError> {
+    let mut skipped = Vec::new();
+    for (_, path) in list(model_dir)?.into_iter().rev() {
+        match load(&path, network) {
+            Ok(checkpoint) => return Ok(Some(Newest { checkpoint, skipped })),
+            Err(error @ (CheckpointError::Damaged { .. } | CheckpointError::Read { .. })) => {
+                skipped.push((path, error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let count = skipped.len();
+    match skipped.into_iter().next() {
+        None => Ok(None),
+        Some((_, newest)) => {
+            let (model_dir, newest) = (model_dir.to_owned(), Box::new(newest));
+            Err(CheckpointError::NoneIntact { model_dir, count, newest })
+        }
+    }
+}
+
+/// Deletes all but the newest `keep` checkpoints (at least one) and gives the directories that are
+/// gone. Call it while holding the [lock](crate::lock()).
+///
+/// # Errors
+/// The newest does not verify, then nothing is deleted; trouble with renaming or removing.
+pub fn prune(model_dir: &Path, keep: usize) -> Result<Vec<PathBuf>, CheckpointError> {
+    let mut checkpoints = list(model_dir)?;
+    let surplus = checkpoints.len().saturating_sub(keep.max(1));
+    if surplus == 0 {
+        return Ok(Vec::new());
+    }
+    if let Some((_, newest)) = checkpoints.last() {
+        Manifest::read(newest)?.check_files(newest)?;
+    }
+    checkpoints.truncate(surplus);
+    checkpoints.into_iter().map(|(_, path)| discard(&path).map(|()| path)).collect()
+}
+
+/// Removes what interrupted calls of [`save`] and [`prune`] left in `model_dir`. Call it while
+/// holding the [lock](crate::lock()): it would also remove a checkpoint that is being written.
+///
+/// # Errors
+/// Trouble with reading the directory or removing.
+pub fn sweep(model_dir: &Path) -> Result<(), CheckpointError> {
+    let names = files::directories_in(model_dir)?;
+    let mut leftovers =
+        names.iter().filter(|name| [TEMPORARY, TRASH].iter().any(|prefix| name.starts_with(prefix)));
+    leftovers.try_for_each(|name| files::remove_directory(&model_dir.join(name)))
+}
+
+/// Fills the directory `temporary` with a checkpoint.
+fn write_files<E: Error + Send + Sync + 'static>(
+    temporary: &Path,
+    state: &CheckpointState,
+    network: &Network,
+    momentum: bool,
+    mut read: impl FnMut(TensorSet, usize, &mut [f32]) -> Result<(), E>,
+) -> Result<(), CheckpointError> {
+    let parameters = network.parameters();
+    let mut manifest = Manifest::default();
+    manifest.push(STATE_FILE, write_state(&temporary.join(STATE_FILE), state)?);
+    let sets: &[_] =
+        if momentum { &[TensorSet::Weights, TensorSet::Momentum] } else { &[TensorSet::Weights] };
+    for &set in sets {
+        let hash =
+            tensors::write(temporary, set, &parameters, |position, values| read(set, position, values))?;
+        manifest.push(set.file_name(), hash);
+    }
+    manifest.write(temporary)?;
+    files::sync_directory(temporary)
+}
+
+/// Gives a complete checkpoint its name. One that is there already comes from a run that went on
+/// from an older checkpoint, mostly because this one is damaged; when it is intact and equal it is
+/// left alone, as replacing it would put it at risk for nothing.
+fn put_in_place(temporary: &Path, path: &Path) -> Result<(), CheckpointError> {
+    if path.exists() {
+        let equal = Manifest::read(path).is_ok_and(|old| {
+            Manifest::read(temporary).is_ok_and(|new| new == old) && old.check_files(path).is_ok()
+        });
+        if equal {
+            return files::remove_directory(temporary);
+        }
+        discard(path)?;
+    }
+    files::rename_directory(temporary, path)
+}
+
+/// Takes a checkpoint's name away in one step, then deletes it.
+fn discard(path: &Path) -> Result<(), CheckpointError> {
+    let trash = sibling(path, TRASH);
+    if trash.exists() {
+        files::remove_directory(&trash)?;
+    }
+    files::rename_directory(path, &trash)?;
+    files::remove_directory(&trash)
+}
+
+fn write_state(path: &Path, state: &CheckpointState) -> Result<String, CheckpointError> {
+    let mut json = serde_json::to_vec_pretty(state)
+        .map_err(|error| CheckpointError::Write { path: path.to_owned(), source: error.into() })?;
+    json.push(b'\n');
+    let mut file = NewFile::create(path)?;
+    file.write(&json)?;
+    file.finish()
+}
+
+/// Reads `state.json` of the checkpoint `directory`, and checks its hash, version and step.
+fn read_state(directory: &Path, manifest: &Manifest) -> Result<CheckpointState, CheckpointError> {
+    #[derive(Deserialize)]
+    struct Version {
+        format_version: u32,
+    }
+    let path = directory.join(STATE_FILE);
+    let damaged = |cause: String| CheckpointError::damaged(&path, cause);
+    let hash = manifest.hash_of(STATE_FILE).ok_or_else(|| damaged("the manifest does not list it".into()))?;
+    let json = files::read_small(&path, LONGEST_STATE)?;
+    files::check_hash(&path, &files::hash(&json), hash)?;
+    let invalid = |error: serde_json::Error| damaged(format!("it is not a checkpoint's state: {error}"));
+    let version: Version = serde_json::from_slice(&json).map_err(invalid)?;
+    if version.format_version > FORMAT_VERSION {
+        let (found, supported) = (version.format_version, FORMAT_VERSION);
+        return Err(CheckpointError::NewerFormat { path, found, supported });
+    }
+    let state: CheckpointState = serde_json::from_slice(&json).map_err(invalid)?;
+    // A directory that was renamed by hand must not make an old checkpoint the newest.
+    let named = directory.file_name().and_then(|name| step_of(name.to_str()?));
+    if named.is_some_and(|step| step != state.global_step) {
+        return Err(damaged(format!("it is of step {}, unlike the directory's name", state.global_step)));
+    }
+    Ok(state)
+}
+
+fn check_network(path: &Path, state: &CheckpointState, network: &Network) -> Result<(), CheckpointError> {
+    let expected = NetworkId::of(network);
+    if state.network == expected {
+        return Ok(());
+    }
+    let (found, expected) = (Box::new(state.network.clone()), Box::new(expected));
+    Err(CheckpointError::OtherNetwork { path: path.to_owned(), found, expected })
+}
+
+fn directory_name(step: u64) -> String {
+    format!("ckpt-{step:09}")
+}
+
+/// The step of a checkpoint from its directory's name; `None` for every name that
+/// [`directory_name`] does not give.
+fn step_of(name: &str) -> Option<u64> {
+    let step = name.strip_prefix("ckpt-")?.parse().ok()?;
+    (directory_name(step) == name).then_some(step)
+}
+
+/// The directory beside the checkpoint `path` that has its name with `prefix` in place of `ckpt-`.
+fn sibling(path: &Path, prefix: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{prefix}{}", name.strip_prefix("ckpt-").unwrap_or(&name)))
+}

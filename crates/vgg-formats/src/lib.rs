@@ -1,0 +1,22 @@
+//! Named tensors and files: the checkpoints of a network.
+//!
+//! Read in this order: [`checkpoint`] (what a checkpoint is, how it is written and found again),
+//! [`state`] (what it says besides the tensors), [`error`] (what can go wrong, and with which exit
+//! code), [`lock`](mod@lock) (one trainer for each model directory). Private: `manifest` (the
+//! hashes), `tensors` (the safetensors format, one parameter at a time), `files` (every operation
+//! on the file system).
+#![forbid(unsafe_code)]
+
+pub mod checkpoint;
+pub mod error;
+mod files;
+pub mod lock;
+mod manifest;
+pub mod state;
+mod tensors;
+
+pub use checkpoint::{Checkpoint, Newest, list, load, load_newest, prune, save, sweep};
+pub use error::{CheckpointError, ErrorKind};
+pub use lock::{LockGuard, lock};
+pub use state::{CheckpointState, FORMAT_VERSION, NetworkId};
+pub use tensors::TensorSet;

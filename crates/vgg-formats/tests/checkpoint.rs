@@ -1,0 +1,260 @@
+//! Saving, finding, loading and pruning checkpoints.
+
+mod common;
+
+use common::*;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use vgg_formats::{
+    CheckpointError, CheckpointState, ErrorKind, FORMAT_VERSION, TensorSet, list, load, load_newest, lock,
+    prune, save, sweep,
+};
+
+#[test]
+fn every_bit_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = save_at(dir.path(), 55_000);
+    assert!(path.ends_with("ckpt-000055000"));
+    let newest = load_newest(dir.path(), &network()).unwrap().unwrap();
+    assert!(newest.skipped.is_empty());
+    assert_eq!(newest.checkpoint.path, path);
+    assert_eq!(newest.checkpoint.state, state(55_000));
+    assert!(newest.checkpoint.has_momentum());
+    for set in [TensorSet::Weights, TensorSet::Momentum] {
+        assert_eq!(bits(&newest.checkpoint, set), expected_bits(set));
+    }
+}
+
+#[test]
+fn without_momentum_there_is_no_optimizer_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = save(dir.path(), &state(1), &network(), false, give).unwrap();
+    assert_eq!(names(&path), ["MANIFEST", "state.json", "weights.safetensors"]);
+    let checkpoint = load(&path, &network()).unwrap();
+    assert!(!checkpoint.has_momentum());
+    let error = checkpoint.read(TensorSet::Momentum, |_, _| Ok::<(), std::fmt::Error>(())).unwrap_err();
+    assert!(matches!(error, CheckpointError::NoMomentum { .. }), "{error}");
+}
+
+#[test]
+fn equal_input_gives_equal_bytes() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    assert_eq!(files(&save_at(one.path(), 7)), files(&save_at(two.path(), 7)));
+}
+
+#[test]
+fn the_safetensors_crate_reads_the_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = fs::read(save_at(dir.path(), 1).join("weights.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let weight = tensors.tensor("classifier.0.weight").unwrap();
+    assert_eq!(weight.shape(), [3, 2]);
+    let expected: Vec<u8> =
+        (0..6).flat_map(|position| value(TensorSet::Weights, 2, position).to_le_bytes()).collect();
+    assert_eq!(weight.data(), expected);
+}
+
+#[test]
+fn sha256sum_checks_the_manifest() {
+    let version = Command::new("sha256sum").arg("--version").output();
+    if !version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("GNU coreutils")) {
+        eprintln!("SKIPPED: this machine has no GNU sha256sum");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = save_at(dir.path(), 1);
+    let check = || {
+        Command::new("sha256sum").args(["--strict", "-c", "MANIFEST"]).current_dir(&path).output().unwrap()
+    };
+    let output = check();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout).matches(": OK").count(), 3);
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    fs::write(path.join("weights.safetensors"), "other").unwrap();
+    assert!(!check().status.success());
+}
+
+#[test]
+fn a_model_directory_that_is_not_there_has_no_checkpoints() {
+    let dir = tempfile::tempdir().unwrap();
+    let absent = dir.path().join("absent");
+    assert!(list(&absent).unwrap().is_empty());
+    assert!(load_newest(&absent, &network()).unwrap().is_none());
+    assert!(!absent.exists());
+}
+
+#[test]
+fn list_sorts_by_step_and_ignores_other_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = ["ckpt-000000009", "ckpt-000000010", "ckpt-999999999", "ckpt-1000000000"];
+    let others = ["ckpt-10", "ckpt-0000000010", "ckpt-+00000010", "ckpt-00000001x", ".tmp-ckpt-000000011"];
+    for name in wanted.iter().rev().chain(&others) {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    fs::write(dir.path().join("ckpt-000000012"), "a file").unwrap();
+    let found = list(dir.path()).unwrap();
+    assert_eq!(found.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [9, 10, 999_999_999, 1_000_000_000]);
+    assert!(found.iter().zip(wanted).all(|((_, path), name)| path.ends_with(name)));
+}
+
+#[test]
+fn a_damaged_newest_falls_back_to_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = save_at(dir.path(), 100);
+    let torn = save_at(dir.path(), 200);
+    let gone = save_at(dir.path(), 300);
+    fs::write(torn.join("optimizer.safetensors"), "").unwrap();
+    fs::remove_file(gone.join("MANIFEST")).unwrap();
+    let newest = load_newest(dir.path(), &network()).unwrap().unwrap();
+    assert_eq!(newest.checkpoint.path, good);
+    let skipped: Vec<_> = newest.skipped.iter().map(|(path, _)| path).collect();
+    assert_eq!(skipped, [&gone, &torn]);
+    assert!(newest.skipped[0].1.to_string().contains("MANIFEST"));
+    assert!(newest.skipped[1].1.to_string().contains("optimizer.safetensors"));
+}
+
+#[test]
+fn damaged_checkpoints_alone_are_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    for step in [1, 2] {
+        fs::remove_file(save_at(dir.path(), step).join("weights.safetensors")).unwrap();
+    }
+    let error = load_newest(dir.path(), &network()).unwrap_err();
+    assert!(matches!(error, CheckpointError::NoneIntact { count: 2, .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::BadData);
+    assert!(error.to_string().contains("ckpt-000000002"), "{error}");
+}
+
+#[test]
+fn a_checkpoint_of_another_network_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    save_at(dir.path(), 1);
+    let mut other = network();
+    other.head = "paper".to_owned();
+    let error = load_newest(dir.path(), &other).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadData);
+    let message = error.to_string();
+    assert!(message.contains("small with head none for 2×2×1 and 3 classes"), "{message}");
+    assert!(message.contains("small with head paper"), "{message}");
+    let error = save(dir.path(), &state(2), &other, true, give).unwrap_err();
+    assert!(matches!(error, CheckpointError::OtherNetwork { .. }), "{error}");
+}
+
+#[test]
+fn a_later_format_is_refused_and_not_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    save_at(dir.path(), 1);
+    let later = CheckpointState { format_version: FORMAT_VERSION + 1, ..state(2) };
+    save(dir.path(), &later, &network(), true, give).unwrap();
+    let error = load_newest(dir.path(), &network()).unwrap_err();
+    assert!(matches!(error, CheckpointError::NewerFormat { found: 2, supported: 1, .. }), "{error}");
+}
+
+#[test]
+fn values_that_are_not_finite_are_not_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    save_at(dir.path(), 1);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let spoil = |set, parameter, values: &mut [f32]| {
+            give(set, parameter, values)?;
+            if set == TensorSet::Momentum && parameter == 2 {
+                values[5] = bad;
+            }
+            Ok::<(), std::convert::Infallible>(())
+        };
+        let error = save(dir.path(), &state(2), &network(), true, spoil).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Diverged);
+        let message = error.to_string();
+        assert!(message.contains("optimizer.safetensors, value 5 of classifier.0.weight"), "{message}");
+        assert_eq!(names(dir.path()), ["ckpt-000000001"]);
+    }
+}
+
+#[test]
+fn an_error_of_the_caller_comes_back_and_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = save(dir.path(), &state(1), &network(), true, |_, _, _| Err(std::fmt::Error)).unwrap_err();
+    assert!(matches!(error, CheckpointError::Values { .. }), "{error}");
+    assert!(names(dir.path()).is_empty());
+}
+
+#[test]
+fn prune_keeps_the_newest_five() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths: Vec<_> = (1..=8).map(|step| save_at(dir.path(), step)).collect();
+    assert_eq!(prune(dir.path(), 5).unwrap(), paths[..3]);
+    assert_eq!(prune(dir.path(), 5).unwrap(), [] as [&Path; 0]);
+    assert_eq!(names(dir.path()), (4..=8).map(|step| format!("ckpt-{step:09}")).collect::<Vec<_>>());
+    prune(dir.path(), 0).unwrap();
+    assert_eq!(names(dir.path()), ["ckpt-000000008"], "one is always kept");
+}
+
+#[test]
+fn prune_deletes_nothing_while_the_newest_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths: Vec<_> = (1..=3).map(|step| save_at(dir.path(), step)).collect();
+    let mut bytes = fs::read(paths[2].join("weights.safetensors")).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(paths[2].join("weights.safetensors"), bytes).unwrap();
+    assert!(matches!(prune(dir.path(), 1), Err(CheckpointError::Damaged { .. })));
+    assert_eq!(names(dir.path()).len(), 3);
+}
+
+#[test]
+fn leftovers_are_ignored_and_swept() {
+    let dir = tempfile::tempdir().unwrap();
+    save_at(dir.path(), 1);
+    for name in [".tmp-ckpt-000000002", ".trash-ckpt-000000003"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+        fs::write(dir.path().join(name).join("weights.safetensors"), "half").unwrap();
+    }
+    fs::write(dir.path().join("config.toml"), "").unwrap();
+    assert_eq!(list(dir.path()).unwrap().len(), 1);
+    // A leftover of the same step is in nobody's way.
+    save_at(dir.path(), 2);
+    sweep(dir.path()).unwrap();
+    assert_eq!(names(dir.path()), ["ckpt-000000001", "ckpt-000000002", "config.toml"]);
+}
+
+#[test]
+fn saving_a_step_again_replaces_a_damaged_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = save_at(dir.path(), 1);
+    let original = files(&path);
+    fs::write(path.join("MANIFEST"), "").unwrap();
+    assert_eq!(save_at(dir.path(), 1), path);
+    assert_eq!(files(&path), original);
+    assert_eq!(save_at(dir.path(), 1), path);
+    assert_eq!(files(&path), original);
+    assert_eq!(names(dir.path()), ["ckpt-000000001"]);
+}
+
+#[test]
+fn a_file_in_place_of_the_model_directory_cannot_be_created() {
+    // Permissions would not stop an administrator; a file in the way stops everyone.
+    let dir = tempfile::tempdir().unwrap();
+    let in_the_way = dir.path().join("model");
+    fs::write(&in_the_way, "").unwrap();
+    for model_dir in [in_the_way.clone(), in_the_way.join("below")] {
+        let error = save(&model_dir, &state(1), &network(), true, give).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CannotCreate, "{error}");
+        assert!(error.to_string().contains(&model_dir.display().to_string()), "{error}");
+        assert_eq!(lock(&model_dir).unwrap_err().kind(), ErrorKind::CannotCreate);
+    }
+}
+
+#[test]
+fn the_second_lock_names_the_holder_of_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let model_dir = dir.path().join("deep").join("model");
+    let guard = lock(&model_dir).unwrap();
+    let error = lock(&model_dir).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert!(
+        matches!(error, CheckpointError::Locked { holder: Some(pid), .. } if pid == std::process::id()),
+        "{error}"
+    );
+    drop(guard);
+    lock(&model_dir).unwrap();
+}

@@ -1,0 +1,107 @@
+//! The table of kernels of one tier.
+//!
+//! A [`Kernels`] value exists only for a tier that this processor has, so holding one is the proof
+//! that its functions may run.
+
+use crate::product::{self, ProductFn};
+use crate::tier::{Tier, TierError};
+
+/// The kernels of one tier. Operations take it as their first argument.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernels {
+    tier: Tier,
+    /// `C = Σ A·B` with the rows of A in the rows of its tiles.
+    pub(crate) product: ProductFn,
+    /// `C = Σ Aᵀ·B` with the rows of Aᵀ in the columns of A's tiles.
+    pub(crate) product_transposed: ProductFn,
+}
+
+impl Kernels {
+    /// The kernels of `tier`, if this processor can run them.
+    pub fn for_tier(tier: Tier) -> Option<Self> {
+        if !tier.is_available() {
+            return None;
+        }
+        Some(match tier {
+            Tier::Portable => Self {
+                tier,
+                product: product::portable::product,
+                product_transposed: product::portable::product_transposed,
+            },
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx2 => Self {
+                tier,
+                product: product::avx2::product,
+                product_transposed: product::avx2::product_transposed,
+            },
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 => Self {
+                tier,
+                product: product::avx512::product,
+                product_transposed: product::avx512::product_transposed,
+            },
+            #[cfg(not(target_arch = "x86_64"))]
+            Tier::Avx2 | Tier::Avx512 => return None,
+        })
+    }
+
+    /// The kernels of every tier that this processor has, slowest first.
+    pub fn available() -> Vec<Self> {
+        Tier::ALL.into_iter().filter_map(Self::for_tier).collect()
+    }
+
+    /// The kernels of the tier that [`Tier::choose`] chooses.
+    ///
+    /// # Errors
+    /// As [`Tier::choose`].
+    pub fn choose() -> Result<Self, TierError> {
+        let tier = Tier::choose()?;
+        Self::for_tier(tier)
+            .ok_or(TierError::Required { required: tier, reason: "this processor does not have it".into() })
+    }
+
+    /// The tier of this table.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+}
+
+/// Defines a function that runs its body as compiled for the tier of the [`Kernels`] it is given:
+/// the same plain Rust, once for each instruction set, vectorised by the compiler. The results are
+/// the same on every tier, since the compiler neither reorders nor contracts floating-point sums.
+macro_rules! per_tier {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
+        $(#[$attribute])*
+        #[allow(clippy::too_many_arguments)]
+        $visibility fn $name(kernels: &$crate::Kernels, $($argument: $type),*) {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments)]
+            fn body($($argument: $type),*) $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx2($($argument: $type),*) {
+                body($($argument),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx512($($argument: $type),*) {
+                body($($argument),*)
+            }
+
+            match kernels.tier() {
+                // SAFETY: a table of this tier exists only where the processor has AVX2 and FMA.
+                #[cfg(target_arch = "x86_64")]
+                $crate::Tier::Avx2 => unsafe { avx2($($argument),*) },
+                // SAFETY: a table of this tier exists only where the processor has these features.
+                #[cfg(target_arch = "x86_64")]
+                $crate::Tier::Avx512 => unsafe { avx512($($argument),*) },
+                _ => body($($argument),*),
+            }
+        }
+    };
+}
+pub(crate) use per_tier;

@@ -1,0 +1,197 @@
+//! Where values lie in memory. Everything is made of *tiles* of 16×16 values, 1 KiB in `f32`.
+//!
+//! **Activations and their gradients**: pixel by pixel with the pictures innermost,
+//! `[group][row][column][block][picture in group][channel in block]`, where a group is 16 pictures
+//! and a block 16 channels. A tile is 16 pictures × 16 channels of one pixel, so a convolution is,
+//! for each output pixel, a sum of products of tiles. A batch that is no multiple of 16 leaves
+//! pictures of the last group unused; no kernel reads them as an operand of a sum. Channels past
+//! the last one are computed from zero weights and never read as an operand either.
+//!
+//! **Weights**: `[output block][position][input block][input in block][output in block]`, where a
+//! position is a tap of a window or a pixel of a dense layer's input. A tile is 16 inputs × 16
+//! outputs, and all tiles that one output block needs are contiguous in the order of the sum.
+//! Inputs and outputs past the last one hold zero.
+
+/// Rows and columns of a tile; pictures in a group; channels in a block.
+pub const TILE: usize = 16;
+
+/// Values in a tile.
+pub const TILE_LEN: usize = TILE * TILE;
+
+/// Number of tiles that hold `count` channels or pictures.
+pub const fn blocks(count: usize) -> usize {
+    count.div_ceil(TILE)
+}
+
+/// Number of pictures in use in group `group` of a batch of `batch` pictures.
+pub const fn pictures_in_group(batch: usize, group: usize) -> usize {
+    let rest = batch - group * TILE;
+    if rest < TILE { rest } else { TILE }
+}
+
+/// The shape of activations: pixels and channels of one picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// Rows of pixels.
+    pub height: usize,
+    /// Pixels in a row.
+    pub width: usize,
+    /// Channels of a pixel.
+    pub channels: usize,
+}
+
+impl Map {
+    /// A map from its sizes.
+    pub const fn new(height: usize, width: usize, channels: usize) -> Self {
+        Self { height, width, channels }
+    }
+
+    /// Pixels of a picture.
+    pub const fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Blocks of channels in a pixel.
+    pub const fn blocks(&self) -> usize {
+        blocks(self.channels)
+    }
+
+    /// Values that one pixel of a group takes.
+    pub const fn pixel_len(&self) -> usize {
+        self.blocks() * TILE_LEN
+    }
+
+    /// Values that a group of 16 pictures takes.
+    pub const fn group_len(&self) -> usize {
+        self.pixels() * self.pixel_len()
+    }
+
+    /// Values that a batch of `batch` pictures takes.
+    pub const fn len(&self, batch: usize) -> usize {
+        blocks(batch) * self.group_len()
+    }
+
+    /// Position of one value.
+    pub const fn index(&self, picture: usize, pixel: usize, channel: usize) -> usize {
+        (picture / TILE * self.pixels() + pixel) * self.pixel_len()
+            + channel / TILE * TILE_LEN
+            + picture % TILE * TILE
+            + channel % TILE
+    }
+}
+
+/// The shape of weights and how they are packed. Their plain order is
+/// `[output][channel][position]`, as PyTorch has it for convolutions and for dense layers behind a
+/// flattened picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightLayout {
+    /// Number of outputs.
+    pub outputs: usize,
+    /// Channels of the input.
+    pub channels: usize,
+    /// Taps of a window, or pixels of a dense layer's input.
+    pub positions: usize,
+    /// Whether the positions of one pixel are gathered next to each other in the input's channels
+    /// (see [`crate::gather`]), so that blocks are shared by positions.
+    pub gathered: bool,
+}
+
+impl WeightLayout {
+    /// Tiles that one output block takes.
+    pub const fn tiles_per_output_block(&self) -> usize {
+        if self.gathered {
+            blocks(self.positions * self.channels)
+        } else {
+            self.positions * blocks(self.channels)
+        }
+    }
+
+    /// Number of values in packed form.
+    pub const fn packed_len(&self) -> usize {
+        blocks(self.outputs) * self.tiles_per_output_block() * TILE_LEN
+    }
+
+    /// Number of values in plain form.
+    pub const fn plain_len(&self) -> usize {
+        self.outputs * self.channels * self.positions
+    }
+
+    /// Position in packed form of one weight.
+    pub const fn index(&self, output: usize, channel: usize, position: usize) -> usize {
+        let (block, row) = if self.gathered {
+            let input = position * self.channels + channel;
+            (input / TILE, input % TILE)
+        } else {
+            (position * blocks(self.channels) + channel / TILE, channel % TILE)
+        };
+        (output / TILE * self.tiles_per_output_block() + block) * TILE_LEN + row * TILE + output % TILE
+    }
+
+    /// Packs weights; everything that belongs to no weight becomes zero.
+    ///
+    /// # Panics
+    /// When a slice does not have the length of its form.
+    pub fn pack(&self, plain: &[f32], packed: &mut [f32]) {
+        assert_eq!((plain.len(), packed.len()), (self.plain_len(), self.packed_len()));
+        packed.fill(0.0);
+        self.for_each(|plain_index, packed_index| packed[packed_index] = plain[plain_index]);
+    }
+
+    /// Unpacks weights into their plain order.
+    ///
+    /// # Panics
+    /// When a slice does not have the length of its form.
+    pub fn unpack(&self, packed: &[f32], plain: &mut [f32]) {
+        assert_eq!((plain.len(), packed.len()), (self.plain_len(), self.packed_len()));
+        self.for_each(|plain_index, packed_index| plain[plain_index] = packed[packed_index]);
+    }
+
+    fn for_each(&self, mut visit: impl FnMut(usize, usize)) {
+        let mut plain_index = 0;
+        for output in 0..self.outputs {
+            for channel in 0..self.channels {
+                for position in 0..self.positions {
+                    visit(plain_index, self.index(output, channel, position));
+                    plain_index += 1;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_of_a_map_has_its_own_place() {
+        let (map, batch) = (Map::new(3, 2, 21), 19);
+        let mut seen = vec![false; map.len(batch)];
+        for picture in 0..batch {
+            for pixel in 0..map.pixels() {
+                for channel in 0..map.channels {
+                    assert!(!std::mem::replace(&mut seen[map.index(picture, pixel, channel)], true));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn packing_and_unpacking_return_the_weights() {
+        for gathered in [false, true] {
+            let layout = WeightLayout { outputs: 18, channels: 5, positions: 9, gathered };
+            let plain: Vec<f32> = (0..layout.plain_len()).map(|i| i as f32 + 1.0).collect();
+            let mut packed = vec![f32::NAN; layout.packed_len()];
+            layout.pack(&plain, &mut packed);
+            assert_eq!(packed.iter().filter(|v| **v != 0.0).count(), plain.len());
+            let mut back = vec![0.0; plain.len()];
+            layout.unpack(&packed, &mut back);
+            assert_eq!(back, plain);
+        }
+    }
+
+    #[test]
+    fn the_last_group_may_be_short() {
+        assert_eq!((0..3).map(|group| pictures_in_group(36, group)).collect::<Vec<_>>(), [16, 16, 4]);
+    }
+}

@@ -1,0 +1,187 @@
+//! Local response normalisation across the channels of a pixel (Krizhevsky, Sutskever & Hinton
+//! 2012, section 3.3), which the network A-LRN has:
+//!
+//! `sᵢ = k + α · Σ xⱼ²` over the channels j with `|j − i| ≤ size / 2`, and `yᵢ = xᵢ · sᵢ^−β`.
+//!
+//! Backward: `∂yⱼ/∂xᵢ` is `sᵢ^−β` for j = i, plus `−β · xⱼ · sⱼ^(−β−1) · 2α · xᵢ` for each j in the
+//! window of i. Hence `dxᵢ = dyᵢ · sᵢ^−β − 2αβ · xᵢ · Σ dyⱼ · xⱼ · sⱼ^−β / sⱼ`, with the scale
+//! computed anew from x, which is cheaper than to keep it.
+//!
+//! The power is libm's, which is plain Rust and so gives the same bits on every machine.
+
+use crate::Kernels;
+use crate::kernels::per_tier;
+use crate::layout::{Map, TILE, TILE_LEN, blocks, pictures_in_group};
+use crate::parallel::Pool;
+
+/// What the normalisation is made with; the names are the paper's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LrnConstants {
+    /// Channels in a window: odd, at most 33.
+    pub size: usize,
+    /// What is added to the sum: positive.
+    pub k: f32,
+    /// Factor of the sum itself; not divided by `size`, as some libraries do.
+    pub alpha: f32,
+    /// The power.
+    pub beta: f32,
+}
+
+/// A block of channels with the blocks before and behind it, where a window may reach.
+type Neighbourhood = [f32; 3 * TILE];
+
+/// Normalises `x` into `y`. Channels of the padding and unused pictures become zero.
+///
+/// # Panics
+/// When a slice does not have the length of its shape, or the size is even or above 33.
+pub fn forward(
+    kernels: &Kernels,
+    pool: &Pool,
+    batch: usize,
+    map: Map,
+    constants: &LrnConstants,
+    x: &[f32],
+    y: &mut [f32],
+) {
+    check(batch, map, constants, &[x.len(), y.len()]);
+    let row_len = map.width * map.pixel_len();
+    pool.for_each_chunk(y, row_len, 1, |index, y| {
+        let pictures = pictures_in_group(batch, index / map.height);
+        let x = &x[index * row_len..][..row_len];
+        for (x, y) in x.chunks_exact(map.pixel_len()).zip(y.chunks_exact_mut(map.pixel_len())) {
+            forward_pixel(kernels, constants, map.channels, pictures, x, y);
+        }
+    });
+}
+
+/// Writes to `dx` the gradient by `x` that follows from the gradient `dy` by the output. Channels
+/// of the padding and unused pictures become zero.
+///
+/// # Panics
+/// As [`forward`].
+#[allow(clippy::too_many_arguments)] // Three tensors, their shape, and what runs them.
+pub fn backward(
+    kernels: &Kernels,
+    pool: &Pool,
+    batch: usize,
+    map: Map,
+    constants: &LrnConstants,
+    x: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+) {
+    check(batch, map, constants, &[x.len(), dy.len(), dx.len()]);
+    let (row_len, pixel_len) = (map.width * map.pixel_len(), map.pixel_len());
+    pool.for_each_chunk(dx, row_len, 1, |index, dx| {
+        let pictures = pictures_in_group(batch, index / map.height);
+        let rows = index * row_len..(index + 1) * row_len;
+        let pixels = x[rows.clone()].chunks_exact(pixel_len).zip(dy[rows].chunks_exact(pixel_len));
+        for ((x, dy), dx) in pixels.zip(dx.chunks_exact_mut(pixel_len)) {
+            backward_pixel(kernels, constants, map.channels, pictures, x, dy, dx);
+        }
+    });
+}
+
+fn check(batch: usize, map: Map, constants: &LrnConstants, lengths: &[usize]) {
+    for &length in lengths {
+        assert_eq!(length, map.len(batch), "{batch} pictures of {map:?}");
+    }
+    assert!(constants.size % 2 == 1 && constants.size <= 2 * TILE + 1, "a window of {}", constants.size);
+}
+
+per_tier! {
+    fn forward_pixel(constants: &LrnConstants, channels: usize, pictures: usize, x: &[f32], y: &mut [f32]) {
+        y.fill(0.0);
+        for picture in 0..pictures {
+            for block in 0..blocks(channels) {
+                let scales = scales(constants, channels, picture, block, x);
+                let start = block * TILE_LEN + picture * TILE;
+                for lane in 0..TILE.min(channels - block * TILE) {
+                    y[start + lane] = x[start + lane] / libm::powf(scales[lane], constants.beta);
+                }
+            }
+        }
+    }
+}
+
+per_tier! {
+    /// Goes through the blocks with the terms of the sum computed one block ahead, so that each is
+    /// computed once.
+    fn backward_pixel(
+        constants: &LrnConstants,
+        channels: usize,
+        pictures: usize,
+        x: &[f32],
+        dy: &[f32],
+        dx: &mut [f32],
+    ) {
+        dx.fill(0.0);
+        let factor = 2.0 * constants.alpha * constants.beta;
+        for picture in 0..pictures {
+            let mut terms: Neighbourhood = [0.0; 3 * TILE];
+            let mut shares = [0.0; TILE];
+            for ahead in 0..=blocks(channels) {
+                let (next_shares, next_terms) = shares_and_terms(constants, channels, picture, ahead, x, dy);
+                terms.copy_within(TILE.., 0);
+                terms[2 * TILE..].copy_from_slice(&next_terms);
+                if let Some(block) = ahead.checked_sub(1) {
+                    let sums = window_sums(constants.size, &terms);
+                    let start = block * TILE_LEN + picture * TILE;
+                    for lane in 0..TILE.min(channels - block * TILE) {
+                        dx[start + lane] = shares[lane] - factor * x[start + lane] * sums[lane];
+                    }
+                }
+                shares = next_shares;
+            }
+        }
+    }
+}
+
+/// For each channel of a block `dyⱼ · sⱼ^−β` and `dyⱼ · xⱼ · sⱼ^−β / sⱼ`; zero past the last one.
+#[inline(always)] // Into each tier's function, to be compiled with its instructions.
+fn shares_and_terms(
+    constants: &LrnConstants,
+    channels: usize,
+    picture: usize,
+    block: usize,
+    x: &[f32],
+    dy: &[f32],
+) -> ([f32; TILE], [f32; TILE]) {
+    let (mut shares, mut terms) = ([0.0; TILE], [0.0; TILE]);
+    if block < blocks(channels) {
+        let scales = scales(constants, channels, picture, block, x);
+        let start = block * TILE_LEN + picture * TILE;
+        for lane in 0..TILE.min(channels - block * TILE) {
+            shares[lane] = dy[start + lane] / libm::powf(scales[lane], constants.beta);
+            terms[lane] = shares[lane] * x[start + lane] / scales[lane];
+        }
+    }
+    (shares, terms)
+}
+
+/// The scales s of a block's channels in one pixel of one picture.
+#[inline(always)] // Into each tier's function, to be compiled with its instructions.
+fn scales(constants: &LrnConstants, channels: usize, picture: usize, block: usize, x: &[f32]) -> [f32; TILE] {
+    let mut squares: Neighbourhood = [0.0; 3 * TILE];
+    for (index, square) in squares.iter_mut().enumerate() {
+        let channel = (block * TILE + index).wrapping_sub(TILE);
+        if channel < channels {
+            let value = x[channel / TILE * TILE_LEN + picture * TILE + channel % TILE];
+            *square = value * value;
+        }
+    }
+    window_sums(constants.size, &squares).map(|sum| constants.k + constants.alpha * sum)
+}
+
+/// The sums over the windows around the channels of the middle block, first channel first.
+#[inline(always)] // Into each tier's function, to be compiled with its instructions.
+fn window_sums(size: usize, values: &Neighbourhood) -> [f32; TILE] {
+    let mut sums = [0.0; TILE];
+    for offset in 0..size {
+        let values = &values[TILE - size / 2 + offset..][..TILE];
+        for (sum, &value) in sums.iter_mut().zip(values) {
+            *sum += value;
+        }
+    }
+    sums
+}

@@ -1,0 +1,426 @@
+//! Everything but the products, on every tier that this processor has, against the plain loops of
+//! `vgg_kernels::reference`.
+//!
+//! Operations that only move, mask or exactly add values are compared bit for bit on small
+//! integers; the others within a bound whose derivation stands beside it, in units of
+//! [`ROUNDING`], the largest relative error of one rounding to f32, to first order. Results must be
+//! the same bits for any tier and any number of threads. Values that belong to no picture or
+//! channel are NaN in every operand, so that a kernel that adds one of them fails.
+
+use vgg_kernels::layout::blocks;
+use vgg_kernels::normalisation::LrnConstants;
+use vgg_kernels::reference::{self, Shape4, pack_activations, unpack_activations};
+use vgg_kernels::update::Sgd;
+use vgg_kernels::{Kernels, Map, Pool, TILE, TILE_LEN};
+use vgg_kernels::{gather, loss, normalisation, pointwise, pooling, update};
+
+const ROUNDING: f64 = 1.0 / (1 << 24) as f64;
+const BATCHES: [usize; 5] = [1, 15, 16, 17, 33];
+const SIZES: [(usize, usize); 5] = [(1, 1), (1, 5), (2, 2), (7, 7), (5, 4)];
+const CHANNELS: [usize; 5] = [1, 3, 16, 17, 64];
+const LRN: LrnConstants = LrnConstants { size: 5, k: 2.0, alpha: 1e-2, beta: 0.75 };
+
+/// Numbers that are a function of the seed (SplitMix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Integers from -4 to 4.
+    fn integers(&mut self, len: usize) -> Vec<f64> {
+        (0..len).map(|_| (self.next() % 9) as f64 - 4.0).collect()
+    }
+
+    /// Values in -1..1 that f32 holds exactly and that are not zero.
+    fn reals(&mut self, len: usize) -> Vec<f64> {
+        (0..len).map(|_| ((self.next() >> 41) as f64 + 0.5) / (1 << 22) as f64 - 1.0).collect()
+    }
+
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.next() as u8).collect()
+    }
+}
+
+/// Runs `check(map, batch)` on the grid: every size with every batch, and the channels in turn, so
+/// that each meets each size and each batch.
+fn on_every_shape(mut check: impl FnMut(Map, usize)) {
+    for (s, (height, width)) in SIZES.into_iter().enumerate() {
+        for (b, batch) in BATCHES.into_iter().enumerate() {
+            check(Map::new(height, width, CHANNELS[(s + b) % CHANNELS.len()]), batch);
+        }
+    }
+}
+
+/// What `operation` writes, which must be the same bits on every tier and any number of threads.
+fn on_every_tier<T: Bits>(operation: impl Fn(&Kernels, &Pool) -> Vec<T>) -> Vec<T> {
+    let mut first: Option<Vec<T>> = None;
+    let tables = Kernels::available();
+    for threads in 1..=4 {
+        let pool = Pool::new(threads).unwrap();
+        for kernels in &tables {
+            let values = operation(kernels, &pool);
+            let bits = |values: &[T]| values.iter().map(Bits::bits).collect::<Vec<_>>();
+            let expected = first.get_or_insert_with(|| values.clone());
+            assert!(bits(&values) == bits(expected), "{} with {threads} threads differs", kernels.tier());
+        }
+    }
+    first.unwrap()
+}
+
+trait Bits: Clone {
+    fn bits(&self) -> u64;
+}
+
+impl Bits for f32 {
+    fn bits(&self) -> u64 {
+        self.to_bits().into()
+    }
+}
+
+impl Bits for (f32, u8) {
+    fn bits(&self) -> u64 {
+        u64::from(self.0.to_bits()) << 8 | u64::from(self.1)
+    }
+}
+
+/// Packed values with NaN wherever no value belongs.
+fn poisoned(map: Map, batch: usize, plain: &[f64]) -> Vec<f32> {
+    let used = pack_activations(map, batch, &vec![1.0; plain.len()]);
+    let values = pack_activations(map, batch, plain);
+    values.iter().zip(used).map(|(&value, used)| if used == 1.0 { value } else { f32::NAN }).collect()
+}
+
+/// Packed bytes, each zero where no value belongs.
+fn pack_bytes(map: Map, batch: usize, plain: &[u8]) -> Vec<u8> {
+    let plain: Vec<f64> = plain.iter().map(|&byte| f64::from(byte)).collect();
+    pack_activations(map, batch, &plain).iter().map(|&value| value as u8).collect()
+}
+
+/// Garbage for an output, so that a value left unwritten is found.
+fn garbage(len: usize) -> Vec<f32> {
+    vec![f32::NAN; len]
+}
+
+fn assert_within(got: &[f64], expected: &[f64], bound: impl Fn(usize) -> f64) {
+    assert_eq!(got.len(), expected.len());
+    for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let error = (got - expected).abs();
+        assert!(
+            error <= bound(index),
+            "{index}: {got}, not {expected}: off by {error}, not {}",
+            bound(index)
+        );
+    }
+}
+
+#[test]
+fn the_tiers_that_these_tests_cover() {
+    let tiers: Vec<&str> = Kernels::available().iter().map(|kernels| kernels.tier().name()).collect();
+    println!("pointwise kernels: tiers covered: {}", tiers.join(", "));
+    assert!(tiers.contains(&"portable"));
+}
+
+/// The quotient of two small integers is rounded once to f64 and once to f32; f64 has more than
+/// twice f32's digits and two, so that the second rounding gives what one rounding to f32 gives.
+#[test]
+fn gather_is_exact() {
+    for (channels, kernel) in [(1, 1), (1, 3), (3, 3), (17, 3)] {
+        on_every_shape(|map, batch| {
+            let picture = Map { channels, ..map };
+            let shape = Shape4::of(picture, batch);
+            let images = Numbers(1).bytes(shape.len());
+            let patches_map = gather::patches_map(picture, kernel);
+            let packed = on_every_tier(|kernels, pool| {
+                let mut patches = garbage(patches_map.len(batch));
+                gather::gather(kernels, pool, batch, picture, kernel, &images, &mut patches);
+                patches
+            });
+            let expected = reference::gather(shape, kernel, &images);
+            assert_eq!(packed, pack_activations(patches_map, batch, &expected), "{picture:?} × {batch}");
+        });
+    }
+}
+
+#[test]
+fn max_pooling_is_exact_and_the_first_of_equals_wins() {
+    on_every_shape(|map, batch| {
+        let (shape, output) = (Shape4::of(map, batch), pooling::output(map));
+        let x = Numbers(2).integers(shape.len());
+        let packed = poisoned(map, batch, &x);
+        let both = on_every_tier(|kernels, pool| {
+            let (mut y, mut argmax) = (garbage(output.len(batch)), vec![9; output.len(batch)]);
+            pooling::forward(kernels, pool, batch, map, &packed, &mut y, Some(&mut argmax));
+            let mut alone = garbage(output.len(batch));
+            pooling::forward(kernels, pool, batch, map, &packed, &mut alone, None);
+            assert!(y.iter().map(Bits::bits).eq(alone.iter().map(Bits::bits)));
+            y.into_iter().zip(argmax).collect()
+        });
+        let (y, argmax): (Vec<f32>, Vec<u8>) = both.into_iter().unzip();
+        let (expected_y, expected_argmax) = reference::max_pool(shape, &x);
+        assert_eq!(unpack_activations(output, batch, &y), expected_y, "{map:?} × {batch}");
+        let positions: Vec<f32> = argmax.iter().map(|&position| f32::from(position)).collect();
+        let expected_positions: Vec<f64> = expected_argmax.iter().map(|&byte| f64::from(byte)).collect();
+        assert_eq!(unpack_activations(output, batch, &positions), expected_positions, "{map:?} × {batch}");
+
+        let dy = Numbers(3).integers(expected_y.len());
+        let packed_dy = poisoned(output, batch, &dy);
+        let dx = on_every_tier(|kernels, pool| {
+            let mut dx = garbage(map.len(batch));
+            pooling::backward(kernels, pool, batch, map, &packed_dy, &argmax, &mut dx);
+            dx
+        });
+        let expected = reference::max_pool_backward(shape, &dy, &expected_argmax);
+        assert_eq!(unpack_activations(map, batch, &dx), expected, "{map:?} × {batch}");
+    });
+}
+
+#[test]
+fn a_nan_in_a_window_is_its_maximum() {
+    let (map, shape) = (Map::new(3, 3, 2), Shape4::new(1, 2, 3, 3));
+    for nan in 0..shape.len() {
+        for second in [nan, (nan + 1) % shape.len()] {
+            let mut x = Numbers(4).integers(shape.len());
+            (x[nan], x[second]) = (f64::NAN, f64::NAN);
+            let packed = pack_activations(map, 1, &x);
+            let both = on_every_tier(|kernels, pool| {
+                let len = pooling::output(map).len(1);
+                let (mut y, mut argmax) = (garbage(len), vec![9; len]);
+                pooling::forward(kernels, pool, 1, map, &packed, &mut y, Some(&mut argmax));
+                y.into_iter().zip(argmax).collect()
+            });
+            let (expected_y, expected_argmax) = reference::max_pool(shape, &x);
+            let (y, argmax): (Vec<f32>, Vec<u8>) = both.into_iter().unzip();
+            let y = unpack_activations(pooling::output(map), 1, &y);
+            assert!(y.iter().zip(&expected_y).all(|(a, b)| a == b || a.is_nan() && b.is_nan()));
+            assert!(y.iter().any(|y| y.is_nan()));
+            assert_eq!(argmax, pack_bytes(pooling::output(map), 1, &expected_argmax));
+        }
+    }
+}
+
+/// Sums of small integers are exact in any order. Sums of reals: a value goes through at most
+/// `16 + width + rows + segments` additions, so the error is below that many roundings of `Σ |dy|`;
+/// 16 + pixels + 2·groups·rows + 64 is not less.
+#[test]
+fn relu_backward_and_bias_gradients() {
+    on_every_shape(|map, batch| {
+        let shape = Shape4::of(map, batch);
+        let sums_len = map.blocks() * TILE;
+        let y = reference::relu(&Numbers(5).integers(shape.len()));
+        let packed_y = poisoned(map, batch, &y);
+        for exact in [true, false] {
+            let dy = if exact { Numbers(6).integers(shape.len()) } else { Numbers(6).reals(shape.len()) };
+            let packed_dy = poisoned(map, batch, &dy);
+            let masked_and_sums = on_every_tier(|kernels, pool| {
+                let (mut masked, mut sums) = (packed_dy.clone(), garbage(sums_len));
+                pointwise::relu_backward(kernels, pool, batch, map, &packed_y, &mut masked, &mut sums);
+                let mut alone = garbage(sums_len);
+                pointwise::bias_gradient(kernels, pool, batch, map, &masked, &mut alone);
+                assert!(sums.iter().map(Bits::bits).eq(alone.iter().map(Bits::bits)));
+                masked.extend(sums);
+                masked
+            });
+            let (masked, sums) = masked_and_sums.split_at(map.len(batch));
+            let expected = reference::relu_backward(&y, &dy);
+            assert_eq!(unpack_activations(map, batch, masked), expected, "{map:?} × {batch}");
+            let sums: Vec<f64> = sums.iter().map(|&sum| f64::from(sum)).collect();
+            assert!(sums[map.channels..].iter().all(|&sum| sum == 0.0));
+            let absolute: Vec<f64> = expected.iter().map(|dy| dy.abs()).collect();
+            let magnitude = reference::bias_gradient(shape, &absolute);
+            let chain = TILE + map.pixels() + 2 * blocks(batch) * map.height + 64;
+            let roundings = if exact { 0 } else { chain };
+            let expected = reference::bias_gradient(shape, &expected);
+            assert_within(&sums[..map.channels], &expected, |i| roundings as f64 * ROUNDING * magnitude[i]);
+        }
+    });
+}
+
+/// More blocks of channels than partial sums, so that the sums are not cut; and many rows, so that
+/// they are cut into as many segments as there may be.
+#[test]
+fn bias_gradients_of_wide_and_of_large_maps() {
+    for map in [Map::new(1, 1, 65 * TILE - 3), Map::new(1, 1, 33 * TILE), Map::new(90, 2, 5)] {
+        let shape = Shape4::of(map, 18);
+        let dy = Numbers(7).integers(shape.len());
+        let packed = poisoned(map, 18, &dy);
+        let sums = on_every_tier(|kernels, pool| {
+            let mut sums = garbage(map.blocks() * TILE);
+            pointwise::bias_gradient(kernels, pool, 18, map, &packed, &mut sums);
+            sums
+        });
+        let sums: Vec<f64> = sums[..map.channels].iter().map(|&sum| f64::from(sum)).collect();
+        assert_eq!(sums, reference::bias_gradient(shape, &dy), "{map:?}");
+    }
+}
+
+/// One product, rounded once: what f64 gives, rounded to f32, since f64 holds the product exactly.
+#[test]
+fn scaling_kept_values_is_exact() {
+    for tiles in [1, 2, 17] {
+        let mut numbers = Numbers(8);
+        let mut x = numbers.reals(tiles * TILE_LEN);
+        let keep: Vec<u8> = numbers.bytes(x.len()).iter().map(|byte| byte % 3).collect();
+        x[keep.iter().position(|&keep| keep == 0).unwrap()] = f64::NAN;
+        let scale = 1.0_f32 / 0.6;
+        let scaled = on_every_tier(|kernels, pool| {
+            let mut x: Vec<f32> = x.iter().map(|&x| x as f32).collect();
+            pointwise::scale_kept(kernels, pool, &keep, scale, &mut x);
+            x
+        });
+        let expected = reference::scale_kept(&keep, f64::from(scale), &x);
+        assert_eq!(scaled, expected.iter().map(|&x| x as f32).collect::<Vec<_>>());
+    }
+}
+
+/// Forward: the scale s is a sum of positive terms, each with the roundings of a square, of `size`
+/// additions, of a product and of a sum: size + 3. The power multiplies them by β and adds its own
+/// error, which libm keeps below one unit in the last place, two roundings; the quotient adds one.
+///
+/// Backward: with A = |dy·s^−β| and B the sum of the magnitudes of the other terms, times its
+/// factors, a term has those (1 + β)·(size + 3) of its two scales, 2 of the power, and at most 5 of
+/// products and quotients; the sum adds `size`, the factor 2αβ 2, its products 2, the difference 1.
+/// A + B is computed as 2A − (A − B), where A − B is what backward gives for |x| and |dy|.
+///
+/// One rounding more stands for the terms of second order.
+#[test]
+fn normalisation_within_its_bound() {
+    let size = LRN.size as f64;
+    let beta = f64::from(LRN.beta);
+    let forward = (beta * (size + 3.0) + 3.0 + 1.0) * ROUNDING;
+    let backward = ((1.0 + beta) * (size + 3.0) + 2.0 + 5.0 + size + 5.0 + 1.0) * ROUNDING;
+    on_every_shape(|map, batch| {
+        let shape = Shape4::of(map, batch);
+        let mut numbers = Numbers(9);
+        let x: Vec<f64> = numbers.reals(shape.len()).iter().map(|x| 16.0 * x).collect();
+        let dy = numbers.reals(shape.len());
+        let (packed_x, packed_dy) = (poisoned(map, batch, &x), poisoned(map, batch, &dy));
+        let y = on_every_tier(|kernels, pool| {
+            let mut y = garbage(map.len(batch));
+            normalisation::forward(kernels, pool, batch, map, &LRN, &packed_x, &mut y);
+            y
+        });
+        let expected_y = reference::lrn(shape, &LRN, &x);
+        assert_within(&unpack_activations(map, batch, &y), &expected_y, |i| forward * expected_y[i].abs());
+        assert_eq!(y, pack_activations(map, batch, &unpack_activations(map, batch, &y)), "padding is zero");
+
+        let dx = on_every_tier(|kernels, pool| {
+            let mut dx = garbage(map.len(batch));
+            normalisation::backward(kernels, pool, batch, map, &LRN, &packed_x, &packed_dy, &mut dx);
+            dx
+        });
+        let absolute = |values: &[f64]| values.iter().map(|value| value.abs()).collect::<Vec<_>>();
+        let difference = reference::lrn_backward(shape, &LRN, &absolute(&x), &absolute(&dy));
+        let expected = reference::lrn_backward(shape, &LRN, &x, &dy);
+        let magnitude = |i: usize| 2.0 * (dy[i] * expected_y[i] / x[i]).abs() - difference[i];
+        assert_within(&unpack_activations(map, batch, &dx), &expected, |i| backward * magnitude(i));
+        assert_eq!(dx, pack_activations(map, batch, &unpack_activations(map, batch, &dx)), "padding is zero");
+    });
+}
+
+/// Both sides are f64 (whose errors, some 1e-16 for each class and picture, stay below 1e-12 of the
+/// largest value in play); the gradient is rounded once to f32.
+#[test]
+fn softmax_cross_entropy_within_its_bound() {
+    for batch in BATCHES {
+        for classes in [1, 2, 10, 16, 17, 1000] {
+            let map = Map::new(1, 1, classes);
+            let mut numbers = Numbers(10);
+            let logits: Vec<f64> =
+                numbers.reals(batch * classes).iter().map(|x| (x * 320.0).round() / 8.0).collect();
+            let labels: Vec<u32> = (0..batch).map(|_| (numbers.next() % classes as u64) as u32).collect();
+            let packed = poisoned(map, batch, &logits);
+            let mut gradient = garbage(map.len(batch));
+            let sum = loss::softmax_cross_entropy(batch, map, &packed, &labels, Some(&mut gradient));
+            assert_eq!(sum, loss::softmax_cross_entropy(batch, map, &packed, &labels, None));
+            let (expected_loss, correct, expected) =
+                reference::softmax_cross_entropy(classes, &logits, &labels);
+            assert!((sum.loss - expected_loss).abs() <= 1e-12 * (80.0 + expected_loss));
+            assert_eq!(sum.correct, correct);
+            let got = unpack_activations(map, batch, &gradient);
+            assert_within(&got, &expected, |i| ROUNDING * expected[i].abs() + 1e-12 / batch as f64);
+            assert_eq!(gradient, pack_activations(map, batch, &got), "padding is zero");
+        }
+    }
+}
+
+#[test]
+fn a_loss_is_finite_for_large_logits_and_nan_for_nan() {
+    let map = Map::new(1, 1, 3);
+    let loss = |logits: [f64; 3], label| {
+        loss::softmax_cross_entropy(1, map, &pack_activations(map, 1, &logits), &[label], None)
+    };
+    assert_eq!(loss([1e30, -1e30, 0.0], 0).loss, 0.0);
+    assert_eq!(loss([800.0, 0.0, -800.0], 2).loss, 1600.0);
+    assert_eq!([loss([5.0, 5.0, 1.0], 0).correct, loss([5.0, 5.0, 1.0], 1).correct], [1, 0]);
+    for position in 0..3 {
+        let mut logits = [1.0, 2.0, 3.0];
+        logits[position] = f64::NAN;
+        for label in 0..3 {
+            let sum = loss(logits, label);
+            assert!(sum.loss.is_nan() && sum.correct == 0);
+        }
+    }
+}
+
+/// With M = |w| + lr·(1 + m)·(|g| + m·|v|), where |g| = |gradient| + wd·|w|, every term of the new
+/// weight goes through at most eight roundings: g has two, v two, the look-ahead two, the step and
+/// the difference one each. The velocity has four, of |g| + m·|v|; no velocity here is small
+/// enough to be cleared, and one rounding more stands for the terms of second order.
+#[test]
+fn sgd_within_its_bound() {
+    for len in [1, 16, 8191, 8192, 3 * 8192 + 5] {
+        for (nesterov, weight_decay, momentum) in [(false, 0.0, 0.9), (true, 5e-4, 0.9), (false, 0.01, 0.5)] {
+            let rule = Sgd { learning_rate: 0.1, momentum, nesterov, weight_decay };
+            let mut numbers = Numbers(11);
+            let [weights, gradient, velocity] = [0; 3].map(|_| numbers.reals(len));
+            for with_velocity in [true, false] {
+                check_sgd(&rule, &weights, &gradient, with_velocity.then_some(&velocity[..]));
+            }
+        }
+    }
+}
+
+fn check_sgd(rule: &Sgd, weights: &[f64], gradient: &[f64], velocity: Option<&[f64]>) {
+    let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<f32>>();
+    let got = on_every_tier(|kernels, pool| {
+        let (mut weights, mut velocity) = (single(weights), velocity.map(single));
+        update::sgd(kernels, pool, rule, &mut weights, &single(gradient), velocity.as_deref_mut());
+        weights.extend(velocity.into_iter().flatten());
+        weights
+    });
+    let (mut new_weights, mut new_velocity) = (weights.to_vec(), velocity.map(<[f64]>::to_vec));
+    reference::sgd(rule, &mut new_weights, gradient, new_velocity.as_deref_mut());
+    let got: Vec<f64> = got.iter().map(|&value| f64::from(value)).collect();
+    let momentum = f64::from(rule.momentum);
+    let moved = |i: usize| {
+        let decayed = gradient[i].abs() + f64::from(rule.weight_decay) * weights[i].abs();
+        decayed + velocity.map_or(0.0, |velocity| momentum * velocity[i].abs())
+    };
+    let step = |i: usize| f64::from(rule.learning_rate) * (1.0 + momentum) * moved(i);
+    let (got_weights, got_velocity) = got.split_at(weights.len());
+    assert_within(got_weights, &new_weights, |i| 9.0 * ROUNDING * (weights[i].abs() + step(i)));
+    if let Some(new_velocity) = new_velocity {
+        assert_within(got_velocity, &new_velocity, |i| 5.0 * ROUNDING * moved(i));
+    }
+}
+
+#[test]
+fn velocities_never_become_denormal() {
+    let rule = Sgd { learning_rate: 0.1, momentum: 0.9, nesterov: true, weight_decay: 0.0 };
+    let end = on_every_tier(|kernels, pool| {
+        let (mut weights, mut velocity) = (vec![1.0; 40], vec![1.0; 40]);
+        velocity[7] = f32::NAN;
+        for _ in 0..1000 {
+            update::sgd(kernels, pool, &rule, &mut weights, &[0.0; 40], Some(&mut velocity));
+            assert!(velocity.iter().all(|velocity| !velocity.is_subnormal()));
+        }
+        velocity
+    });
+    assert!(end[7].is_nan() && end.iter().filter(|&&velocity| velocity == 0.0).count() == 39);
+}

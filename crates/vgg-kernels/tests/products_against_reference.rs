@@ -1,0 +1,260 @@
+//! Convolutions and dense layers, forward and backward, on every tier of this processor, against
+//! plain loops in f64.
+//!
+//! With small integers every sum is exact in f32 whatever its order, so results must be equal bit
+//! for bit. With other numbers the error of a value is at most γ·Σ|a||b| with γ = k·u / (1 − k·u),
+//! u = 2⁻²⁴ and k the number of roundings that a term can pass: its product, one addition for each
+//! term after it, and the addition of the base of each chunk (Higham, Accuracy and Stability of
+//! Numerical Algorithms, section 3.1).
+
+use vgg_kernels::contraction::Run;
+use vgg_kernels::reference::{self, Shape4, pack_activations, unpack_activations};
+use vgg_kernels::{Contraction, Kernels, Map, Pool, TILE, Tier, WeightLayout};
+
+/// A layer at an awkward shape; kernel 0 is a dense layer.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    batch: usize,
+    input: Map,
+    outputs: usize,
+    kernel: usize,
+}
+
+#[rustfmt::skip]
+fn cases() -> Vec<Case> {
+    let case = |batch, height, width, channels, outputs, kernel| Case {
+        batch, input: Map::new(height, width, channels), outputs, kernel,
+    };
+    vec![
+        case(1, 1, 1, 1, 1, 3), case(1, 1, 1, 16, 16, 1), case(2, 1, 5, 3, 17, 3), case(17, 2, 2, 16, 32, 3),
+        case(33, 2, 2, 33, 48, 3), case(16, 3, 1, 17, 1, 3), case(15, 4, 4, 32, 33, 3), case(5, 7, 7, 20, 64, 3),
+        case(18, 5, 4, 9, 65, 1), case(3, 28, 3, 7, 16, 3), case(20, 14, 14, 16, 32, 3), case(100, 2, 3, 40, 40, 3),
+        case(300, 1, 2, 18, 10, 3), case(1, 6, 6, 300, 40, 3), case(7, 8, 8, 9, 64, 1), case(4, 2, 2, 512, 128, 3),
+        case(1, 1, 1, 1, 2, 0), case(19, 1, 1, 100, 10, 0), case(33, 1, 1, 513, 70, 0), case(6, 3, 2, 20, 33, 0),
+        case(12, 2, 2, 16, 300, 0), case(100, 1, 1, 512, 1000, 0),
+    ]
+}
+
+/// A layer's plain operands.
+struct Operands {
+    x: Vec<f64>,
+    dy: Vec<f64>,
+    weights: Vec<f64>,
+    bias: Vec<f64>,
+}
+
+/// Results in plain order.
+#[derive(PartialEq)]
+struct Results {
+    y: Vec<f64>,
+    dx: Vec<f64>,
+    dw: Vec<f64>,
+}
+
+impl Case {
+    fn shape(&self) -> Shape4 {
+        Shape4::of(self.input, self.batch)
+    }
+
+    fn output(&self) -> Map {
+        if self.kernel == 0 {
+            Map::new(1, 1, self.outputs)
+        } else {
+            Map { channels: self.outputs, ..self.input }
+        }
+    }
+
+    fn layout(&self) -> WeightLayout {
+        let positions = if self.kernel == 0 { self.input.pixels() } else { self.kernel * self.kernel };
+        WeightLayout { outputs: self.outputs, channels: self.input.channels, positions, gathered: false }
+    }
+
+    fn operands(&self, mut value: impl FnMut() -> f64) -> Operands {
+        let mut values = |count| (0..count).map(|_| value()).collect::<Vec<f64>>();
+        Operands {
+            x: values(self.shape().len()),
+            dy: values(Shape4::of(self.output(), self.batch).len()),
+            weights: values(self.layout().plain_len()),
+            bias: values(self.outputs),
+        }
+    }
+
+    fn reference(&self, o: &Operands) -> Results {
+        let (shape, outputs, kernel) = (self.shape(), self.outputs, self.kernel);
+        match kernel {
+            0 => Results {
+                y: reference::dense(shape, outputs, &o.x, &o.weights, &o.bias),
+                dx: reference::dense_backward_data(shape, outputs, &o.dy, &o.weights),
+                dw: reference::dense_backward_weights(shape, outputs, &o.x, &o.dy),
+            },
+            _ => Results {
+                y: reference::convolution(shape, outputs, kernel, &o.x, &o.weights, &o.bias),
+                dx: reference::convolution_backward_data(shape, outputs, kernel, &o.dy, &o.weights),
+                dw: reference::convolution_backward_weights(shape, outputs, kernel, &o.x, &o.dy),
+            },
+        }
+    }
+
+    /// Runs the kernels. Everything that must not be read starts as NaN.
+    fn run(&self, kernels: &Kernels, pool: &Pool, relu: bool, o: &Operands) -> Results {
+        let contraction = match self.kernel {
+            0 => Contraction::dense(self.input, self.outputs),
+            kernel => Contraction::convolution(self.input, self.outputs, kernel),
+        };
+        let (batch, layout, output) = (self.batch, self.layout(), self.output());
+        let run = Run { kernels, pool, batch };
+        let x = unused_as_nan(self.input, batch, pack_activations(self.input, batch, &o.x));
+        let dy = unused_as_nan(output, batch, pack_activations(output, batch, &o.dy));
+        let mut weights = vec![f32::NAN; layout.packed_len()];
+        layout.pack(&o.weights.iter().map(|v| *v as f32).collect::<Vec<_>>(), &mut weights);
+        let mut bias = vec![0.0; output.blocks() * TILE];
+        bias.iter_mut().zip(&o.bias).for_each(|(packed, plain)| *packed = *plain as f32);
+
+        let mut y = vec![f32::NAN; output.len(batch)];
+        contraction.forward(run, &x, &weights, &bias, relu, &mut y);
+        let mut dx = vec![f32::NAN; self.input.len(batch)];
+        let mut scratch = vec![f32::NAN; contraction.scratch_len(pool.threads())];
+        contraction.backward_data(run, &dy, &weights, &mut dx, &mut scratch);
+        let mut dw = vec![f32::NAN; layout.packed_len()];
+        contraction.backward_weights(run, &x, &dy, &mut dw);
+        let mut plain_dw = vec![0.0; layout.plain_len()];
+        layout.unpack(&dw, &mut plain_dw);
+        Results {
+            y: unpack_activations(output, batch, &y),
+            dx: unpack_activations(self.input, batch, &dx),
+            dw: plain_dw.into_iter().map(f64::from).collect(),
+        }
+    }
+}
+
+/// Fills the pictures past the batch with NaN: no sum may read them.
+fn unused_as_nan(map: Map, batch: usize, mut packed: Vec<f32>) -> Vec<f32> {
+    for picture in batch..batch.next_multiple_of(TILE) {
+        for pixel in 0..map.pixels() {
+            for channel in 0..map.blocks() * TILE {
+                packed[map.index(picture, pixel, channel)] = f32::NAN;
+            }
+        }
+    }
+    packed
+}
+
+/// A small generator of repeatable numbers (SplitMix64).
+fn numbers(mut state: u64) -> impl FnMut() -> u64 {
+    move || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+fn all_results(r: &Results) -> [(&'static str, &[f64]); 3] {
+    [("y", &r.y), ("dx", &r.dx), ("dw", &r.dw)]
+}
+
+#[test]
+fn small_integers_are_exact_on_every_tier() {
+    let pool = Pool::new(3).unwrap();
+    for kernels in Kernels::available() {
+        println!("tier {}", kernels.tier());
+        for case in cases() {
+            // Products up to 9 and at most 16,384 terms stay below 2²⁴.
+            let mut next = numbers(1);
+            let operands = case.operands(|| (next() % 7) as f64 - 3.0);
+            let expected = case.reference(&operands);
+            let found = case.run(&kernels, &pool, false, &operands);
+            for ((name, expected), (_, found)) in all_results(&expected).iter().zip(all_results(&found)) {
+                assert!(*expected == found, "{name} of {case:?} on {}", kernels.tier());
+            }
+            let clipped = case.run(&kernels, &pool, true, &operands);
+            assert!(reference::relu(&expected.y) == clipped.y, "ReLU of {case:?} on {}", kernels.tier());
+        }
+    }
+}
+
+#[test]
+fn other_numbers_stay_within_the_bound_on_every_tier() {
+    let pool = Pool::new(2).unwrap();
+    for kernels in Kernels::available() {
+        let mut worst: f64 = 0.0;
+        for case in cases() {
+            let mut next = numbers(2);
+            // Rounded to f32, so that the operands themselves carry no error.
+            let operands = case.operands(|| f64::from((next() >> 40) as f32 / (1u32 << 23) as f32 - 1.0));
+            let magnitudes = Operands {
+                x: operands.x.iter().map(|v| v.abs()).collect(),
+                dy: operands.dy.iter().map(|v| v.abs()).collect(),
+                weights: operands.weights.iter().map(|v| v.abs()).collect(),
+                bias: operands.bias.iter().map(|v| v.abs()).collect(),
+            };
+            let (expected, sums) = (case.reference(&operands), case.reference(&magnitudes));
+            let found = case.run(&kernels, &pool, false, &operands);
+            let layout = case.layout();
+            let taps = case.kernel.max(1).pow(2);
+            let terms = [
+                layout.channels * layout.positions + 2,
+                case.outputs * taps + 2,
+                case.batch * case.output().pixels() + case.output().pixels() + 2,
+            ];
+            for (which, terms) in terms.into_iter().enumerate() {
+                let ku = terms as f64 * 2f64.powi(-24);
+                let gamma = ku / (1.0 - ku);
+                let [(name, expected), (_, sums), (_, found)] =
+                    [&expected, &sums, &found].map(|results| all_results(results)[which]);
+                for ((e, s), f) in expected.iter().zip(sums).zip(found) {
+                    // Not `>`: a NaN must fail as well.
+                    assert!(
+                        (e - f).abs() <= gamma * s,
+                        "{name} of {case:?} on {}: {f}, not {e}",
+                        kernels.tier()
+                    );
+                    worst = worst.max((e - f).abs() / (gamma * s).max(f64::MIN_POSITIVE));
+                }
+            }
+        }
+        println!("tier {}: largest error {:.1} % of the bound", kernels.tier(), 100.0 * worst);
+    }
+}
+
+#[test]
+fn neither_threads_nor_the_width_of_vectors_change_a_bit() {
+    for case in cases() {
+        let mut next = numbers(3);
+        let operands = case.operands(|| (next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0);
+        let mut fused: Option<Results> = None;
+        for kernels in Kernels::available() {
+            let results: Vec<Results> = (1..=4)
+                .map(|threads| case.run(&kernels, &Pool::new(threads).unwrap(), false, &operands))
+                .collect();
+            for (other, threads) in results.iter().zip(1..) {
+                assert!(*other == results[0], "{case:?} on {} with {threads} threads", kernels.tier());
+            }
+            if kernels.tier() != Tier::Portable {
+                let first = fused.get_or_insert(results.into_iter().next().unwrap());
+                let again = case.run(&kernels, &Pool::new(1).unwrap(), false, &operands);
+                assert!(*first == again, "{case:?}: {} differs from the tier before", kernels.tier());
+            }
+        }
+    }
+}
+
+/// A run that diverges must show: ReLU may not turn NaN into zero.
+#[test]
+fn relu_keeps_nan() {
+    let case = Case { batch: 2, input: Map::new(2, 2, 16), outputs: 16, kernel: 3 };
+    let mut operands = case.operands(|| 1.0);
+    operands.bias[3] = f64::NAN;
+    for kernels in Kernels::available() {
+        let results = case.run(&kernels, &Pool::new(1).unwrap(), true, &operands);
+        let nans = results.y.iter().filter(|v| v.is_nan()).count();
+        assert_eq!(nans, 2 * 4, "{}", kernels.tier());
+    }
+}
+
+#[test]
+fn a_required_tier_is_there() {
+    // `VGG_REQUIRE_ISA` must turn a missing tier into a failure of the whole test run.
+    let chosen = Tier::choose().unwrap();
+    println!("tiers of this processor: {:?}; chosen: {chosen}", Tier::available());
+}

@@ -1,0 +1,350 @@
+//! Everything that a run is, and its file `config.toml` in the model directory.
+
+use crate::error::TrainError;
+use crate::recipe::Recipe;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use vgg_arch::{Network, Shape};
+use vgg_formats::TensorSet;
+
+/// Name of the file in a model directory.
+pub const CONFIG_FILE: &str = "config.toml";
+
+/// Version of the file's layout, raised when an older program could misread a newer file.
+const VERSION: u32 = 1;
+
+/// Longest run: more steps than time would allow, and few enough for every random stream.
+const MAX_STEPS: u64 = 1 << 40;
+
+/// Everything that a run is. Two runs with equal configurations compute the same bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Version of the file's layout.
+    pub version: u32,
+    /// The network.
+    pub network: NetworkConfig,
+    /// The pictures.
+    pub data: DataConfig,
+    /// The way of training.
+    pub recipe: Recipe,
+    /// The run's own numbers.
+    pub run: RunConfig,
+}
+
+/// The network of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// Name of the configuration, such as `vgg13`.
+    pub name: String,
+    /// Name of the head, such as `tutorial`.
+    pub head: String,
+    /// Number of classes.
+    pub classes: usize,
+    /// Shape of one picture.
+    pub input: Shape,
+}
+
+/// The data of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Where the pictures come from: a name such as `mnist`, or a folder.
+    pub source: String,
+    /// A hash of all pictures and labels.
+    pub fingerprint: String,
+    /// Name of each class, in the order of the labels.
+    pub class_names: Vec<String>,
+}
+
+/// The numbers of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// Pictures in a step.
+    pub batch_size: usize,
+    /// Length of the whole run; the schedule is laid over it.
+    pub steps: u64,
+    /// Format of the operands of products, such as `f32`.
+    pub precision: String,
+}
+
+impl Config {
+    /// A configuration from its parts, in the version that this program writes.
+    pub fn new(network: &Network, data: DataConfig, recipe: Recipe, run: RunConfig) -> Self {
+        let network = NetworkConfig {
+            name: network.name.clone(),
+            head: network.head.clone(),
+            classes: network.classes,
+            input: network.input,
+        };
+        Self { version: VERSION, network, data, recipe, run }
+    }
+
+    /// Reads the configuration of a model directory; `None` when it has none.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not a configuration that this program understands, or
+    /// holds values that no run can have.
+    pub fn load(model_dir: &Path) -> Result<Option<Self>, TrainError> {
+        let path = model_dir.join(CONFIG_FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                return Err(damaged(&path, "it is not text in UTF-8"));
+            }
+            Err(error) => return Err(TrainError::io("read", &path, error)),
+        };
+        let config: Self = toml::from_str(&text).map_err(|error| damaged(&path, error.to_string().trim()))?;
+        if config.version != VERSION {
+            let reason = format!("its version is {}, this program understands {VERSION}", config.version);
+            return Err(damaged(&path, &reason));
+        }
+        config.check().map_err(|error| damaged(&path, &error.to_string()))?;
+        Ok(Some(config))
+    }
+
+    /// Writes the configuration into an existing model directory: complete, or not at all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, model_dir: &Path) -> Result<(), TrainError> {
+        let path = model_dir.join(CONFIG_FILE);
+        let text = toml::to_string(self).map_err(|error| {
+            TrainError::Usage(format!(
+                "the options of this run cannot be written to {}: {error}",
+                path.display()
+            ))
+        })?;
+        write_atomically(&path, text.as_bytes())
+    }
+
+    /// Whether updates have momentum.
+    pub(crate) fn has_momentum(&self) -> bool {
+        self.recipe.momentum > 0.0
+    }
+
+    /// The tensors that a checkpoint of this run holds.
+    pub(crate) fn tensor_sets(&self) -> &'static [TensorSet] {
+        match self.has_momentum() {
+            true => &[TensorSet::Weights, TensorSet::Momentum],
+            false => &[TensorSet::Weights],
+        }
+    }
+
+    /// Builds the network.
+    ///
+    /// # Errors
+    /// When this program knows no such network.
+    pub fn build_network(&self) -> Result<Network, TrainError> {
+        let NetworkConfig { name, head, classes, input } = &self.network;
+        Ok(Network::new(name, head, *input, *classes)?)
+    }
+
+    /// Refuses values that no run can be made with.
+    ///
+    /// # Errors
+    /// [`TrainError::Usage`] that names the value.
+    pub fn check(&self) -> Result<(), TrainError> {
+        self.recipe.check()?;
+        let RunConfig { seed, batch_size, steps, .. } = self.run;
+        if batch_size == 0 {
+            return Err(TrainError::Usage("the batch size is 0; give one of at least 1".to_owned()));
+        }
+        if steps == 0 || steps > MAX_STEPS {
+            return Err(TrainError::Usage(format!(
+                "the length of the run is {steps} steps, but must be 1 to {MAX_STEPS}; give --steps or --epochs"
+            )));
+        }
+        // TOML's integers are signed.
+        if i64::try_from(seed).is_err() {
+            return Err(TrainError::Usage(format!("the seed is {seed}; give one of at most {}", i64::MAX)));
+        }
+        if self.data.class_names.len() != self.network.classes {
+            return Err(TrainError::Usage(format!(
+                "there are {} class names for {} classes; give each class one name",
+                self.data.class_names.len(),
+                self.network.classes
+            )));
+        }
+        Ok(())
+    }
+
+    /// What differs between this saved configuration and the one asked for, as
+    /// `key (saved …, asked …)`; `None` when nothing does.
+    pub fn differences(&self, asked: &Self) -> Option<String> {
+        differences(&self.identity(), &asked.identity())
+    }
+
+    /// Every value that makes the run what it is, by its key in the file. The source of the data
+    /// does not: the fingerprint tells whether they are the same, and a folder may move.
+    pub(crate) fn identity(&self) -> BTreeMap<String, String> {
+        let mut values = BTreeMap::new();
+        if let Ok(value) = toml::Value::try_from(self) {
+            flatten("", &value, &mut values);
+        }
+        values.remove("data.source");
+        values
+    }
+}
+
+/// What differs between two [identities](Config::identity).
+pub(crate) fn differences(
+    saved: &BTreeMap<String, String>,
+    asked: &BTreeMap<String, String>,
+) -> Option<String> {
+    let mut keys: Vec<&String> = saved.keys().chain(asked.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    let value =
+        |side: &BTreeMap<String, String>, key: &str| side.get(key).map_or("none".to_owned(), String::clone);
+    let differing: Vec<String> = keys
+        .into_iter()
+        .filter(|key| saved.get(*key) != asked.get(*key))
+        .map(|key| format!("{key} (saved {}, asked {})", value(saved, key), value(asked, key)))
+        .collect();
+    (!differing.is_empty()).then(|| differing.join(", "))
+}
+
+/// Collects the values of a table under their dotted keys.
+fn flatten(prefix: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
+    match value {
+        toml::Value::Table(table) => {
+            for (key, value) in table {
+                let dotted = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                flatten(&dotted, value, into);
+            }
+        }
+        value => {
+            into.insert(prefix.to_owned(), value.to_string());
+        }
+    }
+}
+
+fn damaged(path: &Path, reason: &str) -> TrainError {
+    TrainError::Incompatible(format!(
+        "{} cannot be used: {reason}; restore the file, or give another --model-dir",
+        path.display()
+    ))
+}
+
+/// Writes a file so that a crash leaves the old one or the new one, never a part: the bytes are on
+/// the disk before the name is.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let temporary = PathBuf::from(name);
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        match path.parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().map_err(|error| {
+        // The first error counts; a left-over temporary file is overwritten by the next attempt.
+        let _ = fs::remove_file(&temporary);
+        TrainError::io("write", path, error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::RECIPES;
+
+    fn config() -> Config {
+        let network = Network::new("vgg13", "tutorial", Shape::new(28, 28, 1), 2).unwrap();
+        let data = DataConfig {
+            source: "mnist".into(),
+            fingerprint: "0123".into(),
+            class_names: vec!["a".into(), "\"b\"\n".into()],
+        };
+        let run = RunConfig { seed: 7, batch_size: 100, steps: 1100, precision: "f32".into() };
+        Config::new(&network, data, Recipe::from_row(&RECIPES[1]), run)
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Config::load(folder.path()).unwrap(), None);
+        assert_eq!(Config::load(&folder.path().join("missing")).unwrap(), None);
+        config().save(folder.path()).unwrap();
+        assert_eq!(Config::load(folder.path()).unwrap(), Some(config()));
+        let files: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(files, [CONFIG_FILE]);
+    }
+
+    #[test]
+    fn rates_survive_the_file_bit_for_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        for rate in [0.1, 1e-3, 1.0 / 3.0, f64::MIN_POSITIVE, 0.0] {
+            let mut config = config();
+            config.recipe.learning_rate = rate;
+            config.save(folder.path()).unwrap();
+            let loaded = Config::load(folder.path()).unwrap().unwrap();
+            assert_eq!(loaded.recipe.learning_rate.to_bits(), rate.to_bits());
+        }
+    }
+
+    #[test]
+    fn damaged_files_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(CONFIG_FILE);
+        config().save(folder.path()).unwrap();
+        let good = fs::read_to_string(&path).unwrap();
+        for (bad, part) in [
+            (good.replace("seed = 7", "seed = 7\ncolour = 1"), "colour"),
+            (good.replace("seed = 7", "seed = -7"), "-7"),
+            (good.replace("version = 1", "version = 9"), "version is 9"),
+            (good.replace("batch_size = 100", "batch_size = 0"), "batch size is 0"),
+            (good.replace("steps = 1100", "steps = 0"), "0 steps"),
+            (good.replace("learning_rate = 0.02", "learning_rate = nan"), "NaN"),
+            (good.replace("classes = 2", "classes = 3"), "2 class names for 3 classes"),
+            (good[..good.len() / 2].to_owned(), "cannot be used"),
+        ] {
+            assert_ne!(bad, good, "{part}");
+            fs::write(&path, bad).unwrap();
+            let error = Config::load(folder.path()).unwrap_err();
+            assert_eq!(error.exit_code(), 65);
+            let message = error.to_string();
+            assert!(message.contains(part) && message.contains(CONFIG_FILE), "{message}");
+        }
+        fs::write(&path, [0xff, 0xfe]).unwrap();
+        assert!(Config::load(folder.path()).unwrap_err().to_string().contains("UTF-8"));
+    }
+
+    #[test]
+    fn a_seed_beyond_the_files_integers_is_refused() {
+        let mut config = config();
+        config.run.seed = u64::MAX;
+        assert!(config.check().unwrap_err().to_string().contains("18446744073709551615"));
+    }
+
+    #[test]
+    fn differences_have_a_key_and_both_values() {
+        let (saved, mut asked) = (config(), config());
+        assert_eq!(saved.differences(&asked), None);
+        asked.data.source = "elsewhere".into();
+        assert_eq!(saved.differences(&asked), None, "the same data elsewhere are the same data");
+        asked.run.batch_size = 50;
+        asked.recipe.learning_rate = 0.5;
+        assert_eq!(
+            saved.differences(&asked).unwrap(),
+            "recipe.learning_rate (saved 0.02, asked 0.5), run.batch_size (saved 100, asked 50)"
+        );
+    }
+}

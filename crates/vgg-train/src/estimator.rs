@@ -1,0 +1,165 @@
+//! The estimator: a network with a model directory, ready to evaluate and predict, and the way
+//! there, [`train`].
+
+use crate::config::Config;
+use crate::error::TrainError;
+use crate::evaluate::{Evaluation, evaluate};
+use crate::events::Listener;
+use crate::options::{TrainOptions, precision_named};
+use crate::predict::{Prediction, predict};
+use crate::start::{Prepared, restore, skipped};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use vgg_arch::Network;
+use vgg_data::{Dataset, Splits};
+use vgg_engine::{Engine, EngineError, EngineInfo, EngineOptions, Precision};
+use vgg_formats::TensorSet;
+
+/// Makes an engine for a network; `&vgg_engine::cpu_engine` is one.
+pub type EngineFactory<'a> = &'a dyn Fn(&Network, &EngineOptions) -> Result<Box<dyn Engine>, EngineError>;
+
+/// A trained network, ready to evaluate and predict.
+pub struct Estimator {
+    config: Config,
+    engine: Box<dyn Engine>,
+    global_step: u64,
+    warnings: Vec<String>,
+}
+
+/// How to open a model directory.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Where the run is kept.
+    pub model_dir: PathBuf,
+    /// Largest number of pictures that are computed at once.
+    pub batch_size: usize,
+    /// Number of threads; 0 takes one for each core.
+    pub threads: usize,
+    /// Format of the operands of products; the one of the run by default.
+    pub precision: Option<Precision>,
+}
+
+/// A run of training that has ended well.
+pub struct Trained {
+    /// The network as it is now.
+    pub estimator: Estimator,
+    /// The data it was trained with.
+    pub splits: Splits,
+    /// Why training ended.
+    pub ending: Ending,
+}
+
+/// Why training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The run has its whole length.
+    Finished,
+    /// The step of [`TrainOptions::stop_at`] is reached.
+    Stopped,
+    /// The stop flag was set.
+    Interrupted,
+    /// The run was already as far as it was to go; no step was made.
+    NothingToDo,
+}
+
+/// Trains: a new run, or the run in the model directory from its newest checkpoint on. Nothing in
+/// the model directory is changed, and none is made, before every option, the data and a present
+/// run's configuration are known to be good. Setting `stop` ends training after the present step;
+/// what has been learned is saved.
+///
+/// # Errors
+/// Whatever [`TrainError`] says; see [`TrainError::exit_code`].
+pub fn train(
+    options: &TrainOptions,
+    make_engine: EngineFactory<'_>,
+    listeners: &mut [&mut dyn Listener],
+    stop: &AtomicBool,
+) -> Result<Trained, TrainError> {
+    Prepared::new(options, make_engine)?.train(options, listeners, stop)
+}
+
+impl Estimator {
+    pub(crate) fn new(config: Config, engine: Box<dyn Engine>, global_step: u64) -> Self {
+        Self { config, engine, global_step, warnings: Vec::new() }
+    }
+
+    /// Opens the newest intact checkpoint of a model directory. Nothing in it is changed.
+    ///
+    /// # Errors
+    /// When there is no run or no intact checkpoint, or the engine cannot be made.
+    pub fn open(options: &OpenOptions, make_engine: EngineFactory<'_>) -> Result<Self, TrainError> {
+        let model_dir = &options.model_dir;
+        let untrained = || {
+            TrainError::Incompatible(format!(
+                "{} holds no trained network; train one first, or give the --model-dir of one",
+                model_dir.display()
+            ))
+        };
+        if options.batch_size == 0 {
+            return Err(TrainError::Usage("the batch size is 0; give one of at least 1".to_owned()));
+        }
+        let config = Config::load(model_dir)?.ok_or_else(untrained)?;
+        let precision = match options.precision {
+            None | Some(Precision::Auto) => precision_named(&config.run.precision)?,
+            Some(precision) => precision,
+        };
+        let engine_options = EngineOptions {
+            batch_size: options.batch_size,
+            threads: options.threads,
+            precision,
+            training: false,
+            momentum: false,
+        };
+        let mut engine = make_engine(&config.build_network()?, &engine_options)?;
+        let newest = vgg_formats::load_newest(model_dir, engine.network())?.ok_or_else(untrained)?;
+        let global_step = restore(engine.as_mut(), &config, &newest.checkpoint, &[TensorSet::Weights])?;
+        Ok(Self { config, engine, global_step, warnings: skipped(&newest) })
+    }
+
+    /// What the user should know of: newer checkpoints that are damaged and were passed over.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Accuracy and loss on a data set. `progress` is told how many pictures are done, of how many.
+    ///
+    /// # Errors
+    /// When the data do not fit the network, or `stop` was set ([`TrainError::Interrupted`]).
+    pub fn evaluate(
+        &mut self,
+        data: &Dataset,
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Evaluation, TrainError> {
+        evaluate(self.engine.as_mut(), data, self.global_step, stop, progress)
+    }
+
+    /// Class and probabilities of each picture of `images` (`[picture][y][x][channel]`, any number
+    /// of pictures).
+    ///
+    /// # Errors
+    /// When the bytes are not a whole number of pictures of the network's input shape.
+    pub fn predict(&mut self, images: &[u8]) -> Result<Vec<Prediction>, TrainError> {
+        predict(self.engine.as_mut(), &self.config.data.class_names, images)
+    }
+
+    /// Everything that the run is.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        self.engine.network()
+    }
+
+    /// What it runs on.
+    pub fn engine_info(&self) -> EngineInfo {
+        self.engine.info()
+    }
+
+    /// Updates made.
+    pub fn global_step(&self) -> u64 {
+        self.global_step
+    }
+}

@@ -1,0 +1,33 @@
+//! The estimator: trains, evaluates and predicts, and keeps what it learned in a model directory.
+//!
+//! Read in this order: [`recipe`] and [`schedule`] (how to train, as data), [`options`] and
+//! [`config`] (what a user asks, and what a run is), `start` (how a run
+//! begins: nothing is touched before everything is known to be good), `train` (the loop, on one page), [`events`]
+//! with its listeners [`log`] and `metrics`, [`mod@evaluate`], [`mod@predict`], and [`estimator`],
+//! which ties them together.
+#![forbid(unsafe_code)]
+
+pub mod config;
+mod error;
+pub mod estimator;
+pub mod evaluate;
+pub mod events;
+pub mod log;
+mod metrics;
+pub mod options;
+pub mod predict;
+pub mod recipe;
+pub mod schedule;
+mod start;
+mod train;
+
+pub use config::Config;
+pub use error::TrainError;
+pub use estimator::{Ending, EngineFactory, Estimator, OpenOptions, Trained, train};
+pub use evaluate::Evaluation;
+pub use events::{Event, Listener, RunInfo, StepReport};
+pub use log::Log;
+pub use options::{Length, PRECISIONS, TrainOptions, precision_named};
+pub use predict::Prediction;
+pub use recipe::{DEFAULT_RECIPE, Overrides, RECIPES, Recipe, RecipeRow, recipe_names};
+pub use schedule::Schedule;

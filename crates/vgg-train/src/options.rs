@@ -1,0 +1,201 @@
+//! What a user asks of a training run, and how it becomes the run's configuration.
+
+use crate::config::{CONFIG_FILE, Config, DataConfig, RunConfig};
+use crate::error::TrainError;
+use crate::recipe::{DEFAULT_RECIPE, Overrides, Recipe, recipe_row};
+use std::path::PathBuf;
+use vgg_arch::{Network, Shape};
+use vgg_data::{Loader, Source, Splits};
+use vgg_engine::Precision;
+
+/// What a user asks of a training run. `None` takes the value that the run in the model directory
+/// was started with, or the default when there is none.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// Where the run is kept.
+    pub model_dir: PathBuf,
+    /// Where the pictures come from; MNIST by default.
+    pub data: Option<Source>,
+    /// Name or letter of the network; `vgg13` by default.
+    pub arch: Option<String>,
+    /// Name of the network's head; `tutorial` by default.
+    pub head: Option<String>,
+    /// Name of the recipe; [`DEFAULT_RECIPE`] by default.
+    pub recipe: Option<String>,
+    /// Values that replace the recipe's.
+    pub overrides: Overrides,
+    /// Pictures in a step; the recipe's by default.
+    pub batch_size: Option<usize>,
+    /// Length of the whole run; the recipe's number of epochs by default.
+    pub length: Option<Length>,
+    /// Seed of all random numbers; [`DEFAULT_SEED`] by default.
+    pub seed: Option<u64>,
+    /// Format of the operands of products; the processor's fastest by default.
+    pub precision: Option<Precision>,
+    /// Number of threads; 0 takes one for each core. May change when a run goes on.
+    pub threads: usize,
+    /// Steps from one checkpoint to the next; every 600 seconds when there is no number.
+    pub save_every: Option<u64>,
+    /// Step at which to save and end, to go on another time.
+    pub stop_at: Option<u64>,
+    /// Whether the validation split is evaluated at the end of every epoch.
+    pub evaluate_epochs: bool,
+}
+
+/// Length of a whole run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// In steps.
+    Steps(u64),
+    /// In passes over the training pictures.
+    Epochs(u64),
+}
+
+/// The seed of a run that is given none.
+pub const DEFAULT_SEED: u64 = 1;
+
+/// The formats of operands by name, for options and messages.
+pub const PRECISIONS: &[(&str, Precision)] = &[("auto", Precision::Auto), ("f32", Precision::F32)];
+
+const DEFAULT_ARCH: &str = "vgg13";
+const DEFAULT_HEAD: &str = "tutorial";
+
+/// The precision called `name` in [`PRECISIONS`].
+///
+/// # Errors
+/// When there is none.
+pub fn precision_named(name: &str) -> Result<Precision, TrainError> {
+    PRECISIONS.iter().find(|(known, _)| *known == name).map(|&(_, precision)| precision).ok_or_else(|| {
+        let known = PRECISIONS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        TrainError::Usage(format!("no precision is called {name:?}; choose one of {known}"))
+    })
+}
+
+impl TrainOptions {
+    /// The defaults, for a run in `model_dir`.
+    pub fn new(model_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            model_dir: model_dir.into(),
+            data: None,
+            arch: None,
+            head: None,
+            recipe: None,
+            overrides: Overrides::default(),
+            batch_size: None,
+            length: None,
+            seed: None,
+            precision: None,
+            threads: 0,
+            save_every: None,
+            stop_at: None,
+            evaluate_epochs: true,
+        }
+    }
+}
+
+impl TrainOptions {
+    /// Where the pictures come from, given the configuration of a run that is there already.
+    ///
+    /// # Errors
+    /// When the saved source cannot be one.
+    pub(crate) fn source(&self, saved: Option<&Config>) -> Result<Source, TrainError> {
+        match (&self.data, saved) {
+            (Some(source), _) => Ok(absolute(source)),
+            (None, Some(saved)) => Ok(saved.data.source.parse()?),
+            (None, None) => Ok(Source::Mnist),
+        }
+    }
+
+    /// The network and the configuration that these options, a saved run and the data ask for.
+    /// Precision is a name of [`PRECISIONS`], possibly `auto` in a new run.
+    ///
+    /// # Errors
+    /// Values that cannot be used, and values that differ from those saved.
+    pub(crate) fn resolve(
+        &self,
+        saved: Option<&Config>,
+        splits: &Splits,
+        source: &Source,
+    ) -> Result<(Network, Config), TrainError> {
+        self.check()?;
+        let network = self.network(saved, splits)?;
+        let recipe_name = self.recipe.as_deref().unwrap_or(DEFAULT_RECIPE);
+        let row = recipe_row(recipe_name)?;
+        let recipe = match saved {
+            Some(saved) if self.recipe.as_ref().is_none_or(|name| *name == saved.recipe.name) => {
+                saved.recipe.clone()
+            }
+            _ => Recipe::from_row(row),
+        };
+        let batch_size =
+            self.batch_size.or(saved.map(|saved| saved.run.batch_size)).unwrap_or(row.batch_size);
+        let steps_per_epoch = Loader::new(splits.train.len(), batch_size, 0)?.steps_per_epoch();
+        let steps = match (self.length, saved) {
+            (Some(Length::Steps(steps)), _) => steps,
+            // Too many epochs become too many steps, which the check below refuses.
+            (Some(Length::Epochs(epochs)), _) => epochs.saturating_mul(steps_per_epoch),
+            (None, Some(saved)) => saved.run.steps,
+            (None, None) => row.epochs.saturating_mul(steps_per_epoch),
+        };
+        let run = RunConfig {
+            seed: self.seed.or(saved.map(|saved| saved.run.seed)).unwrap_or(DEFAULT_SEED),
+            batch_size,
+            steps,
+            precision: self.precision_name(saved),
+        };
+        let data = DataConfig {
+            source: source.to_string(),
+            fingerprint: splits.fingerprint(),
+            class_names: splits.train.class_names().to_vec(),
+        };
+        let config = Config::new(&network, data, recipe.with(&self.overrides), run);
+        config.check()?;
+        match saved.and_then(|saved| saved.differences(&config)) {
+            None => Ok((network, config)),
+            Some(differences) => {
+                Err(TrainError::Differs { path: self.model_dir.join(CONFIG_FILE), differences })
+            }
+        }
+    }
+
+    fn network(&self, saved: Option<&Config>, splits: &Splits) -> Result<Network, TrainError> {
+        let saved = saved.map(|saved| (saved.network.name.as_str(), saved.network.head.as_str()));
+        let (arch, head) = saved.unwrap_or((DEFAULT_ARCH, DEFAULT_HEAD));
+        let data = &splits.train;
+        let input = Shape::new(data.height(), data.width(), data.channels());
+        let arch = self.arch.as_deref().unwrap_or(arch);
+        Ok(Network::new(arch, self.head.as_deref().unwrap_or(head), input, data.classes())?)
+    }
+
+    /// `auto` leaves a saved run its precision.
+    fn precision_name(&self, saved: Option<&Config>) -> String {
+        let asked = self.precision.unwrap_or(Precision::Auto);
+        match saved {
+            Some(saved) if asked == Precision::Auto => saved.run.precision.clone(),
+            _ => name_of(asked).to_owned(),
+        }
+    }
+
+    fn check(&self) -> Result<(), TrainError> {
+        for (name, value) in [("--save-every", self.save_every), ("--stop-at", self.stop_at)] {
+            if value == Some(0) {
+                return Err(TrainError::Usage(format!(
+                    "{name} is 0 steps; give at least 1, or leave it out"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn name_of(precision: Precision) -> &'static str {
+    PRECISIONS.iter().find(|(_, known)| *known == precision).map_or("auto", |(name, _)| name)
+}
+
+/// A folder by its whole path, so that the run can be resumed from anywhere.
+fn absolute(source: &Source) -> Source {
+    match source {
+        Source::Mnist => Source::Mnist,
+        Source::Folder(path) => Source::Folder(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+    }
+}

@@ -1,0 +1,193 @@
+//! How a run begins: first everything that can be refused, then the model directory.
+//!
+//! [`Prepared::new`] reads and checks, and changes nothing. [`Prepared::train`] takes the lock,
+//! loads the newest checkpoint, writes the configuration and trains.
+
+use crate::config::{CONFIG_FILE, Config, differences};
+use crate::error::TrainError;
+use crate::estimator::{EngineFactory, Estimator, Trained};
+use crate::events::{Event, Listener, Listeners, RunInfo};
+use crate::metrics::{METRICS_FILE, Metrics};
+use crate::options::{TrainOptions, precision_named};
+use crate::train::{Run, state_of, train};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use vgg_data::Splits;
+use vgg_engine::{Engine, EngineOptions};
+use vgg_formats::{Checkpoint, LockGuard, Newest, TensorSet};
+
+/// A run that can begin.
+pub(crate) struct Prepared {
+    pub(crate) config: Config,
+    /// The configuration in the model directory, if it holds a run.
+    pub(crate) saved: Option<Config>,
+    pub(crate) splits: Splits,
+    pub(crate) engine: Box<dyn Engine>,
+}
+
+/// What is known once the model directory is locked.
+struct Begun {
+    metrics: Metrics,
+    global_step: u64,
+    warnings: Vec<String>,
+}
+
+impl Prepared {
+    /// Checks the options against a present run, opens the data and makes the engine.
+    pub(crate) fn new(options: &TrainOptions, make_engine: EngineFactory<'_>) -> Result<Self, TrainError> {
+        let saved = present_run(&options.model_dir)?;
+        let source = options.source(saved.as_ref())?;
+        let splits = vgg_data::open(&source)?;
+        let (network, mut config) = options.resolve(saved.as_ref(), &splits, &source)?;
+        let engine = make_engine(&network, &engine_options(&config, options.threads)?)?;
+        let precision = engine.info().precision;
+        if saved.is_some() && precision != config.run.precision {
+            return Err(TrainError::Incompatible(format!(
+                "the run in {} computes in {}, which this machine does not: it would compute in {precision}; \
+                 give another --model-dir",
+                options.model_dir.display(),
+                config.run.precision
+            )));
+        }
+        // `auto` is settled now: the run keeps what it began with.
+        config.run.precision = precision;
+        Ok(Self { config, saved, splits, engine })
+    }
+
+    /// Trains.
+    pub(crate) fn train(
+        mut self,
+        options: &TrainOptions,
+        listeners: &mut [&mut dyn Listener],
+        stop: &AtomicBool,
+    ) -> Result<Trained, TrainError> {
+        let (_lock, begun) = self.begin(&options.model_dir)?;
+        let mut listeners = Listeners { metrics: begun.metrics, others: listeners };
+        let steps = self.config.run.steps;
+        let end = options.stop_at.map_or(steps, |step| step.min(steps));
+        let info = self.engine.info();
+        let run_info = RunInfo {
+            model_dir: &options.model_dir,
+            config: &self.config,
+            engine: &info,
+            global_step: begun.global_step,
+            end,
+            steps_per_epoch: self.splits.train.len().div_ceil(self.config.run.batch_size) as u64,
+        };
+        for warning in &begun.warnings {
+            listeners.tell(&Event::Warning(warning))?;
+        }
+        let event = if self.saved.is_some() { Event::Resumed(&run_info) } else { Event::Started(&run_info) };
+        listeners.tell(&event)?;
+        let mut run = Run {
+            model_dir: &options.model_dir,
+            config: &self.config,
+            splits: &self.splits,
+            engine: self.engine.as_mut(),
+            global_step: begun.global_step,
+            end,
+            save_every: options.save_every,
+            evaluate_epochs: options.evaluate_epochs,
+        };
+        let ending = train(&mut run, &mut listeners, stop)?;
+        let global_step = run.global_step;
+        let estimator = Estimator::new(self.config, self.engine, global_step);
+        Ok(Trained { estimator, splits: self.splits, ending })
+    }
+
+    /// Locks the model directory and brings engine and files to where the run stands. When a new
+    /// run cannot begin after all, the folders that were made for it are removed again.
+    fn begin(&mut self, model_dir: &Path) -> Result<(LockGuard, Begun), TrainError> {
+        let missing: Vec<PathBuf> =
+            model_dir.ancestors().take_while(|folder| !folder.exists()).map(PathBuf::from).collect();
+        let lock = vgg_formats::lock(model_dir)?;
+        // What was checked before the lock must still be so.
+        if Config::load(model_dir)? != self.saved {
+            return Err(TrainError::Busy { path: model_dir.join(CONFIG_FILE) });
+        }
+        let begun = self.begin_locked(model_dir);
+        if begun.is_err() && !missing.is_empty() {
+            for name in [CONFIG_FILE, METRICS_FILE, ".lock"] {
+                // What cannot be removed stays; the error that is reported came first.
+                let _ = fs::remove_file(model_dir.join(name));
+            }
+            missing.iter().for_each(|folder| drop(fs::remove_dir(folder)));
+        }
+        Ok((lock, begun?))
+    }
+
+    fn begin_locked(&mut self, model_dir: &Path) -> Result<Begun, TrainError> {
+        let (config, engine) = (&self.config, self.engine.as_mut());
+        let (mut global_step, mut warnings) = (0, Vec::new());
+        match vgg_formats::load_newest(model_dir, engine.network())? {
+            None => engine.initialise(config.recipe.initialiser, config.run.seed),
+            Some(newest) => {
+                global_step = restore(engine, config, &newest.checkpoint, config.tensor_sets())?;
+                warnings.extend(skipped(&newest));
+            }
+        }
+        if self.saved.as_ref() != Some(config) {
+            config.save(model_dir)?;
+        }
+        vgg_formats::sweep(model_dir)?;
+        let metrics = Metrics::open(model_dir, global_step)?;
+        Ok(Begun { metrics, global_step, warnings })
+    }
+}
+
+/// The configuration of the run in a model directory, if there is one.
+fn present_run(model_dir: &Path) -> Result<Option<Config>, TrainError> {
+    if model_dir.exists() && !model_dir.is_dir() {
+        let source = ErrorKind::NotADirectory.into();
+        return Err(TrainError::Create { path: model_dir.to_owned(), source });
+    }
+    let saved = Config::load(model_dir)?;
+    if saved.is_none() && !vgg_formats::list(model_dir)?.is_empty() {
+        return Err(TrainError::Incompatible(format!(
+            "{} holds checkpoints but no {CONFIG_FILE}, which says how they came about; restore the file, or give \
+             another --model-dir",
+            model_dir.display()
+        )));
+    }
+    Ok(saved)
+}
+
+fn engine_options(config: &Config, threads: usize) -> Result<EngineOptions, TrainError> {
+    Ok(EngineOptions {
+        batch_size: config.run.batch_size,
+        threads,
+        precision: precision_named(&config.run.precision)?,
+        training: true,
+        momentum: config.has_momentum(),
+    })
+}
+
+/// Loads tensors into an engine, and gives the number of updates that made them.
+///
+/// # Errors
+/// When the checkpoint was made by a run with another configuration, or cannot be read.
+pub(crate) fn restore(
+    engine: &mut dyn Engine,
+    config: &Config,
+    checkpoint: &Checkpoint,
+    sets: &[TensorSet],
+) -> Result<u64, TrainError> {
+    if let Some(differences) = differences(&checkpoint.state.run, &config.identity()) {
+        return Err(TrainError::Incompatible(format!(
+            "{} was made by a run with other options than {CONFIG_FILE} says: {differences}; restore the file",
+            checkpoint.path.display()
+        )));
+    }
+    for &set in sets {
+        checkpoint.read(set, |parameter, values| engine.write(state_of(set), parameter, values))?;
+    }
+    Ok(checkpoint.state.global_step)
+}
+
+/// A warning for each newer checkpoint that is damaged and was passed over.
+pub(crate) fn skipped(newest: &Newest) -> Vec<String> {
+    let step = newest.checkpoint.state.global_step;
+    newest.skipped.iter().map(|(_, error)| format!("{error}. Going on from step {step}")).collect()
+}

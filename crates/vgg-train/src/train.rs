@@ -1,0 +1,168 @@
+//! The training loop.
+//!
+//! Everything that a step does is a function of the run's configuration, the number of the step
+//! and the weights with their momentum. So a run that goes on from a checkpoint computes the same
+//! bits as one that was never interrupted.
+
+use crate::config::Config;
+use crate::error::TrainError;
+use crate::estimator::Ending;
+use crate::evaluate::evaluate;
+use crate::events::{Event, Listeners, StepReport};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use vgg_data::{Loader, Splits};
+use vgg_engine::{Dropout, Engine, State};
+use vgg_formats::{CheckpointState, TensorSet};
+
+/// Time from one checkpoint to the next when no number of steps is given.
+const SAVE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Number of checkpoints that are kept.
+const KEEP: usize = 5;
+
+/// A run under way.
+pub(crate) struct Run<'a> {
+    pub(crate) model_dir: &'a Path,
+    pub(crate) config: &'a Config,
+    pub(crate) splits: &'a Splits,
+    pub(crate) engine: &'a mut dyn Engine,
+    /// Updates made.
+    pub(crate) global_step: u64,
+    /// Updates at which to end.
+    pub(crate) end: u64,
+    pub(crate) save_every: Option<u64>,
+    pub(crate) evaluate_epochs: bool,
+}
+
+/// Trains until the run's end, or until `stop` is set, and saves.
+pub(crate) fn train(
+    run: &mut Run<'_>,
+    listeners: &mut Listeners<'_, '_>,
+    stop: &AtomicBool,
+) -> Result<Ending, TrainError> {
+    let (total, seed) = (run.config.run.steps, run.config.run.seed);
+    let mut loader = Loader::new(run.splits.train.len(), run.config.run.batch_size, seed)?;
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    let mut saves = Saves { step: run.global_step, time: Instant::now() };
+    let mut last_loss = None;
+    while run.global_step < run.end && !stop.load(Ordering::Relaxed) {
+        let (step, begin) = (run.global_step, Instant::now());
+        loader.fill(&run.splits.train, step, &mut images, &mut labels);
+        let outcome = run.engine.forward_backward(&images, &labels, Dropout { seed, step })?;
+        check_loss(outcome.loss, step)?;
+        let rule = run.config.recipe.update_rule(step, total);
+        run.engine.update(&rule)?;
+        run.global_step += 1;
+        last_loss = Some(outcome.loss);
+        listeners.tell(&Event::Step(&StepReport {
+            global_step: run.global_step,
+            epoch: step / loader.steps_per_epoch(),
+            loss: outcome.loss,
+            correct: outcome.correct,
+            examples: labels.len(),
+            learning_rate: rule.learning_rate,
+            seconds: begin.elapsed().as_secs_f64(),
+        }))?;
+        if run.evaluate_epochs && run.global_step.is_multiple_of(loader.steps_per_epoch()) {
+            evaluate_validation(run, listeners, stop)?;
+        }
+        if saves.are_due(run) {
+            saves.save(run, listeners)?;
+        }
+    }
+    saves.save(run, listeners)?;
+    conclude(run, last_loss, listeners)
+}
+
+/// Says how training ended.
+fn conclude(
+    run: &Run<'_>,
+    loss: Option<f32>,
+    listeners: &mut Listeners<'_, '_>,
+) -> Result<Ending, TrainError> {
+    let global_step = run.global_step;
+    if global_step < run.end {
+        listeners.tell(&Event::Interrupted { global_step })?;
+        return Ok(Ending::Interrupted);
+    }
+    listeners.tell(&Event::Finished { global_step, loss })?;
+    Ok(match loss {
+        None => Ending::NothingToDo,
+        Some(_) if global_step < run.config.run.steps => Ending::Stopped,
+        Some(_) => Ending::Finished,
+    })
+}
+
+/// Ends training before a loss that is no number can reach the weights.
+fn check_loss(loss: f32, step: u64) -> Result<(), TrainError> {
+    if loss.is_finite() {
+        return Ok(());
+    }
+    Err(TrainError::Diverged { loss, step })
+}
+
+/// Evaluates the validation split; given up without an error when `stop` is set.
+fn evaluate_validation(
+    run: &mut Run<'_>,
+    listeners: &mut Listeners<'_, '_>,
+    stop: &AtomicBool,
+) -> Result<(), TrainError> {
+    let split = "validation";
+    let mut told = Ok(());
+    let mut progress = |done, total| {
+        if told.is_ok() {
+            told = listeners.tell(&Event::Evaluating { split, done, total });
+        }
+    };
+    let result = evaluate(run.engine, &run.splits.validation, run.global_step, stop, &mut progress);
+    told?;
+    match result {
+        Ok(evaluation) => listeners.tell(&Event::Evaluated { split, evaluation: &evaluation }),
+        Err(TrainError::Interrupted) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// When the last checkpoint was written, or loaded.
+struct Saves {
+    step: u64,
+    time: Instant,
+}
+
+impl Saves {
+    fn are_due(&self, run: &Run<'_>) -> bool {
+        match run.save_every {
+            Some(steps) => run.global_step.is_multiple_of(steps),
+            None => self.time.elapsed() >= SAVE_INTERVAL,
+        }
+    }
+
+    /// Saves what is not saved yet, and deletes the checkpoints that are too many.
+    fn save(&mut self, run: &Run<'_>, listeners: &mut Listeners<'_, '_>) -> Result<(), TrainError> {
+        let global_step = run.global_step;
+        if self.step == global_step {
+            return Ok(());
+        }
+        listeners.tell(&Event::Saving { global_step })?;
+        let network = run.engine.network();
+        let mut state = CheckpointState::new(network, global_step, run.config.run.seed);
+        state.run = run.config.identity();
+        let momentum = run.config.has_momentum();
+        let path = vgg_formats::save(run.model_dir, &state, network, momentum, |set, parameter, values| {
+            run.engine.read(state_of(set), parameter, values)
+        })?;
+        vgg_formats::prune(run.model_dir, KEEP)?;
+        *self = Self { step: global_step, time: Instant::now() };
+        listeners.tell(&Event::Saved { global_step, path: &path })
+    }
+}
+
+/// The engine's name for a set of tensors.
+pub(crate) fn state_of(set: TensorSet) -> State {
+    match set {
+        TensorSet::Weights => State::Weight,
+        TensorSet::Momentum => State::Momentum,
+    }
+}

@@ -1,0 +1,220 @@
+//! A small engine with real weights, a small data folder, and listeners, for the estimator's tests.
+
+#![allow(dead_code)] // Each test program uses a part.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use vgg_arch::random::{Purpose, Random};
+use vgg_arch::{Initialiser, Layer, Network};
+use vgg_engine::{Dropout, Engine, EngineError, EngineInfo, EngineOptions, Outcome, State, UpdateRule};
+use vgg_train::{Event, Listener, TrainError};
+
+pub const SIDE: usize = 4;
+pub const CLASSES: usize = 3;
+
+/// Softmax regression with dropout of half the pixels, in place of whatever network is asked for.
+pub struct Regression {
+    network: Network,
+    options: EngineOptions,
+    /// Weight, momentum and gradient of the weight matrix and the bias.
+    states: [[Vec<f32>; 2]; 3],
+    /// Step whose loss is no number.
+    pub bad_loss: Option<u64>,
+    /// Step whose update breaks the weights.
+    pub bad_update: Option<u64>,
+    step: u64,
+}
+
+impl Regression {
+    pub fn new(network: &Network, options: &EngineOptions) -> Self {
+        let layers = vec![Layer::Dense { outputs: network.classes, relu: false }];
+        let network = Network { layers, ..network.clone() };
+        let sizes = [network.classes * network.input.len(), network.classes];
+        let states = [(); 3].map(|()| sizes.map(|size| vec![0.0; size]));
+        Self { network, options: options.clone(), states, bad_loss: None, bad_update: None, step: 0 }
+    }
+
+    /// One for [`vgg_train::train`] and [`vgg_train::Estimator::open`].
+    pub fn make(network: &Network, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(Self::new(network, options)))
+    }
+
+    fn logits(&self, pixels: &[f32]) -> Vec<f32> {
+        let [weight, bias] = &self.states[0];
+        let products = |row: &[f32]| row.iter().zip(pixels).map(|(w, x)| w * x).sum::<f32>();
+        weight.chunks_exact(pixels.len()).zip(bias).map(|(row, bias)| products(row) + bias).collect()
+    }
+}
+
+fn index(state: State) -> usize {
+    match state {
+        State::Weight => 0,
+        State::Momentum => 1,
+        State::Gradient => 2,
+    }
+}
+
+impl Engine for Regression {
+    fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn info(&self) -> EngineInfo {
+        EngineInfo {
+            tier: "portable".into(),
+            precision: "f32".into(),
+            threads: 1,
+            batch_size: self.options.batch_size,
+            arena_bytes: 0,
+        }
+    }
+
+    fn initialise(&mut self, _: Initialiser, seed: u64) {
+        let random = Random::new(seed, Purpose::Initialisation, 0);
+        for (position, value) in self.states[0][0].iter_mut().enumerate() {
+            *value = 0.1 * random.normals(position as u64)[0];
+        }
+    }
+
+    fn forward(&mut self, images: &[u8], logits: &mut [f32]) -> Result<(), EngineError> {
+        let pictures = images.chunks_exact(self.network.input.len());
+        for (picture, logits) in pictures.zip(logits.chunks_exact_mut(self.network.classes)) {
+            let pixels: Vec<f32> = picture.iter().map(|&byte| f32::from(byte) / 255.0).collect();
+            logits.copy_from_slice(&self.logits(&pixels));
+        }
+        Ok(())
+    }
+
+    fn forward_backward(
+        &mut self,
+        images: &[u8],
+        labels: &[u32],
+        dropout: Dropout,
+    ) -> Result<Outcome, EngineError> {
+        let size = self.network.input.len();
+        let random = Random::new(dropout.seed, Purpose::Dropout, dropout.step);
+        self.step = dropout.step;
+        self.states[2].iter_mut().for_each(|gradient| gradient.fill(0.0));
+        let (mut loss, mut correct) = (0.0, 0);
+        for (picture, &label) in labels.iter().enumerate() {
+            let pixels: Vec<f32> = (picture * size..(picture + 1) * size)
+                .map(|at| f32::from(images[at]) / 127.5 * (random.bits(at as u64) & 1) as f32)
+                .collect();
+            let logits = self.logits(&pixels);
+            let largest = logits.iter().copied().fold(f32::MIN, f32::max);
+            let sum: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+            loss += (sum.ln() + largest - logits[label as usize]) / labels.len() as f32;
+            correct += usize::from(logits[label as usize] == largest);
+            for (class, logit) in logits.iter().enumerate() {
+                let target = f32::from(class as u32 == label);
+                let error = ((logit - largest).exp() / sum - target) / labels.len() as f32;
+                self.states[2][1][class] += error;
+                for (gradient, x) in self.states[2][0][class * size..].iter_mut().zip(&pixels) {
+                    *gradient += error * x;
+                }
+            }
+        }
+        let loss = if self.bad_loss == Some(dropout.step) { f32::NAN } else { loss };
+        Ok(Outcome { loss, correct })
+    }
+
+    fn update(&mut self, rule: &UpdateRule) -> Result<(), EngineError> {
+        let [weights, momenta, gradients] = &mut self.states;
+        for parameter in 0..2 {
+            let decay = if parameter == 0 { rule.weight_decay } else { 0.0 };
+            for (position, w) in weights[parameter].iter_mut().enumerate() {
+                let (v, g) = (&mut momenta[parameter][position], gradients[parameter][position] + decay * *w);
+                *v = rule.momentum * *v + g;
+                *w -= rule.learning_rate * if rule.nesterov { g + rule.momentum * *v } else { *v };
+            }
+        }
+        if self.bad_update == Some(self.step) {
+            weights[0][1] = f32::INFINITY;
+        }
+        Ok(())
+    }
+
+    fn read(&self, state: State, parameter: usize, values: &mut [f32]) -> Result<(), EngineError> {
+        values.copy_from_slice(&self.states[index(state)][parameter]);
+        Ok(())
+    }
+
+    fn write(&mut self, state: State, parameter: usize, values: &[f32]) -> Result<(), EngineError> {
+        self.states[index(state)][parameter].copy_from_slice(values);
+        Ok(())
+    }
+}
+
+/// A folder of 60 training pictures (6 of them for validation: six steps of ten, the last of four,
+/// make an epoch) and 20 for the test. A picture's class is its brightest row, more or less.
+pub fn write_data(folder: &Path, seed: u64) {
+    fs::create_dir_all(folder).unwrap();
+    for (stream, (prefix, count)) in [("train", 60), ("t10k", 20)].into_iter().enumerate() {
+        let random = Random::new(seed, Purpose::Augmentation, stream as u64);
+        let labels: Vec<u8> = (0..count).map(|picture| (picture % CLASSES) as u8).collect();
+        let pixel = |at: usize| {
+            let bright = at % (SIDE * SIDE) / SIDE == usize::from(labels[at / (SIDE * SIDE)]);
+            (random.bits(at as u64) % 128) as u8 + if bright { 100 } else { 0 }
+        };
+        let images: Vec<u8> = (0..count * SIDE * SIDE).map(pixel).collect();
+        write_idx(&folder.join(format!("{prefix}-images-idx3-ubyte")), &[count, SIDE, SIDE], &images);
+        write_idx(&folder.join(format!("{prefix}-labels-idx1-ubyte")), &[count], &labels);
+    }
+}
+
+fn write_idx(path: &Path, sizes: &[usize], values: &[u8]) {
+    let mut bytes = vec![0, 0, 8, sizes.len() as u8];
+    bytes.extend(sizes.iter().flat_map(|&size| (size as u32).to_be_bytes()));
+    bytes.extend(values);
+    fs::write(path, bytes).unwrap();
+}
+
+/// Every file below a folder with its bytes, in order of names; logs of time left out.
+pub fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let (path, name) = entry.map(|e| (e.path(), e.file_name().into_string().unwrap())).unwrap();
+        if path.is_dir() {
+            files
+                .extend(contents(&path).into_iter().map(|(inner, bytes)| (format!("{name}/{inner}"), bytes)));
+        } else {
+            files.push((name, fs::read(&path).unwrap()));
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Names of the checkpoints in a model directory.
+pub fn checkpoints(model_dir: &Path) -> Vec<String> {
+    let steps = vgg_formats::list(model_dir).unwrap();
+    steps.iter().map(|(_, path)| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+/// A listener made of a function.
+pub struct Tell<F>(pub F);
+
+impl<F: FnMut(&Event<'_>) -> Result<(), TrainError>> Listener for Tell<F> {
+    fn notice(&mut self, event: &Event<'_>) -> Result<(), TrainError> {
+        (self.0)(event)
+    }
+}
+
+/// A listener that kills the run as it has made `step` steps, before anything more is written.
+pub fn kill_at(step: u64) -> impl Listener {
+    Tell(move |event: &Event<'_>| match event {
+        Event::Step(report) if report.global_step == step => Err(TrainError::Usage("killed".into())),
+        _ => Ok(()),
+    })
+}
+
+/// A listener that asks the run to stop as it has made `step` steps.
+pub fn stop_at<'a>(step: u64, stop: &'a AtomicBool) -> impl Listener + 'a {
+    Tell(move |event: &Event<'_>| {
+        if let Event::Step(report) = event {
+            stop.store(report.global_step == step, Ordering::Relaxed);
+        }
+        Ok(())
+    })
+}

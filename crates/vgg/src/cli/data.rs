@@ -1,0 +1,225 @@
+//! `vgg data`: which pictures there are, how many of each class, and what they look like.
+
+use super::output::{self, Thousands};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use vgg::data::{ascii, stats};
+use vgg::{Dataset, Source, Split, Splits};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  vgg data stats
+  vgg data show --index 7
+  vgg data show --split test --index 0 --png digit.png";
+
+/// Widest picture that is drawn whole: two characters a pixel, 80 columns.
+const DRAWN_WIDTH: usize = 40;
+
+/// What `vgg data` takes.
+#[derive(Args)]
+pub(crate) struct DataArguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// The data sets that --data takes
+    List,
+    /// Sizes, and the number of pictures of each class
+    Stats {
+        /// mnist, or a folder with four IDX files
+        #[arg(long, value_name = "mnist|DIR", default_value = "mnist")]
+        data: Source,
+    },
+    /// Draw one picture and say its class
+    Show(ShowArguments),
+}
+
+#[derive(Args)]
+struct ShowArguments {
+    /// mnist, or a folder with four IDX files
+    #[arg(long, value_name = "mnist|DIR", default_value = "mnist")]
+    data: Source,
+    /// train, validation or test
+    #[arg(long, value_name = "NAME", default_value = "train")]
+    split: Split,
+    /// Which picture of the split, counted from 0
+    #[arg(long, value_name = "N")]
+    index: usize,
+    /// Also write the picture to this PNG file
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+}
+
+/// Runs one of the three tasks.
+///
+/// # Errors
+/// Data that cannot be read, a picture that does not exist, a file that cannot be written.
+pub(crate) fn run(arguments: &DataArguments, json: bool) -> Result<(), TrainError> {
+    match &arguments.task {
+        Task::List => output::answer(&List::new(), json),
+        Task::Stats { data } => output::answer(&Stats::new(&vgg::open(data)?), json),
+        Task::Show(arguments) => output::answer(&show(arguments)?, json),
+    }
+}
+
+/// The answer of `vgg data list`.
+#[derive(Serialize)]
+struct List {
+    data_sets: [DataSet; 2],
+}
+
+#[derive(Serialize)]
+struct DataSet {
+    name: &'static str,
+    summary: &'static str,
+}
+
+impl List {
+    fn new() -> Self {
+        let mnist = DataSet { name: "mnist", summary: "handwritten digits, part of this program" };
+        let folder = DataSet { name: "DIR", summary: "a folder with four IDX files named as MNIST's are" };
+        Self { data_sets: [mnist, folder] }
+    }
+}
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.data_sets.iter().try_for_each(|set| writeln!(f, "{:<8}{}", set.name, set.summary))
+    }
+}
+
+/// The answer of `vgg data stats`.
+#[derive(Serialize)]
+struct Stats {
+    data: String,
+    shapes: BTreeMap<&'static str, Vec<usize>>,
+    class_names: Vec<String>,
+    class_counts: BTreeMap<&'static str, Vec<usize>>,
+    #[serde(skip)]
+    lines: Vec<String>,
+}
+
+impl Stats {
+    fn new(splits: &Splits) -> Self {
+        let shapes = stats::shapes(splits);
+        Self {
+            data: splits.name.clone(),
+            lines: shapes.iter().map(ToString::to_string).collect(),
+            shapes: shapes.into_iter().map(|shape| (shape.name, shape.sizes)).collect(),
+            class_names: splits.train.class_names().to_vec(),
+            class_counts: Split::ALL
+                .map(|split| (split.name(), stats::class_counts(splits.get(split))))
+                .into_iter()
+                .collect(),
+        }
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        write!(f, "\n{:<20}", "class")?;
+        Split::ALL.iter().try_for_each(|split| write!(f, "{split:>14}"))?;
+        writeln!(f)?;
+        for (class, name) in self.class_names.iter().enumerate() {
+            write!(f, "{name:<20}")?;
+            for split in Split::ALL {
+                write!(f, "{:>14}", Thousands(self.class_counts[split.name()][class] as u64))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// The answer of `vgg data show`.
+#[derive(Serialize)]
+struct Shown {
+    split: &'static str,
+    index: usize,
+    label: u32,
+    class: String,
+    height: usize,
+    width: usize,
+    channels: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    png: Option<String>,
+    #[serde(skip)]
+    drawing: String,
+}
+
+fn show(arguments: &ShowArguments) -> Result<Shown, TrainError> {
+    let splits = vgg::open(&arguments.data)?;
+    let (data, index) = (splits.get(arguments.split), arguments.index);
+    if index >= data.len() {
+        let (split, last) = (arguments.split, data.len() - 1);
+        return Err(TrainError::Usage(format!(
+            "there is no picture {index} in the {split} split of {}; give --index 0 to {last}",
+            splits.name
+        )));
+    }
+    let (height, width, channels) = (data.height(), data.width(), data.channels());
+    if let Some(path) = &arguments.png {
+        vgg::write_png(path, data.image(index), height, width, channels)?;
+    }
+    let label = data.label(index);
+    Ok(Shown {
+        split: arguments.split.name(),
+        index,
+        label,
+        class: data.class_names()[label as usize].clone(),
+        height,
+        width,
+        channels,
+        png: arguments.png.as_ref().map(|path| path.display().to_string()),
+        drawing: draw(data, index),
+    })
+}
+
+/// The picture as text; of a wide one every second, third, … pixel, so that it fits.
+fn draw(data: &Dataset, index: usize) -> String {
+    let (height, width, channels) = (data.height(), data.width(), data.channels());
+    let step = width.div_ceil(DRAWN_WIDTH);
+    let image = data.image(index);
+    let mut pixels = Vec::new();
+    for y in (0..height).step_by(step) {
+        for x in (0..width).step_by(step) {
+            pixels.extend_from_slice(&image[(y * width + x) * channels..][..channels]);
+        }
+    }
+    ascii::draw(&pixels, height.div_ceil(step), width.div_ceil(step), channels)
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}y = {}", self.drawing, self.class)?;
+        match &self.png {
+            Some(file) => writeln!(f, "written to {file}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_pictures_are_drawn_in_eighty_columns() {
+        let data = Dataset::new(vec![255; 100 * 90 * 3], vec![1], [100, 90, 3], vec!["a".into(), "b".into()]);
+        let drawing = draw(&data.unwrap(), 0);
+        assert_eq!(drawing.lines().count(), 34);
+        assert!(drawing.lines().all(|line| line.len() == 60), "{drawing}");
+    }
+
+    #[test]
+    fn small_pictures_are_drawn_whole() {
+        let data = Dataset::new(vec![0, 255, 255, 0], vec![0], [2, 2, 1], vec!["a".into(), "b".into()]);
+        assert_eq!(draw(&data.unwrap(), 0), "  @@\n@@\n");
+    }
+}

@@ -1,0 +1,110 @@
+//! `vgg evaluate`: accuracy and loss on pictures whose classes are known.
+
+use super::output::{self, Thousands};
+use super::{MODEL_DIR, progress};
+use clap::Args;
+use serde::Serialize;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use vgg::{Dataset, Estimator, Evaluation, Source, Split, TrainError};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  vgg evaluate
+  vgg evaluate --split validation --json
+  vgg evaluate --model-dir model --data DIR";
+
+/// Pictures that are computed at once.
+const BATCH_SIZE: usize = 100;
+
+/// What `vgg evaluate` takes.
+#[derive(Args)]
+pub(crate) struct EvaluateArguments {
+    /// Where the trained network is kept
+    #[arg(long, value_name = "DIR", default_value = MODEL_DIR)]
+    model_dir: PathBuf,
+    /// mnist, or a folder with four IDX files; what it was trained with by default
+    #[arg(long, value_name = "mnist|DIR")]
+    data: Option<Source>,
+    /// train, validation or test
+    #[arg(long, value_name = "NAME", default_value = "test")]
+    split: Split,
+}
+
+/// What was found on which split.
+#[derive(Serialize)]
+pub(super) struct Report {
+    split: &'static str,
+    #[serde(flatten)]
+    evaluation: Evaluation,
+}
+
+/// Evaluates the newest checkpoint and prints accuracy and loss.
+///
+/// # Errors
+/// No trained network, or data that cannot be read or do not fit it.
+pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<(), TrainError> {
+    let mut estimator = super::open_estimator(&arguments.model_dir, BATCH_SIZE)?;
+    let source = match &arguments.data {
+        Some(source) => source.clone(),
+        None => estimator.config().data.source.parse()?,
+    };
+    let splits = vgg::open(&source)?;
+    let split = arguments.split;
+    let report = measure(&mut estimator, splits.get(split), split, &AtomicBool::new(false))?;
+    output::answer(&report, json)
+}
+
+/// Accuracy and loss on `data`, with a progress bar meanwhile.
+pub(super) fn measure(
+    estimator: &mut Estimator,
+    data: &Dataset,
+    split: Split,
+    stop: &AtomicBool,
+) -> Result<Report, TrainError> {
+    let bar = progress::evaluation_bar(split.name(), data.len());
+    let evaluation = estimator.evaluate(data, stop, &mut |done, _| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    Ok(Report { split: split.name(), evaluation: evaluation? })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Evaluation { accuracy, loss, global_step, examples } = &self.evaluation;
+        writeln!(
+            f,
+            "accuracy {:.2} %, loss {loss:.6} ({} {} pictures, step {})",
+            100.0 * accuracy,
+            Thousands(*examples as u64),
+            self.split,
+            Thousands(*global_step)
+        )
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::cli) fn report() -> Report {
+        let evaluation =
+            Evaluation { accuracy: 0.9842, loss: 0.055481646, global_step: 55_000, examples: 10_000 };
+        Report { split: "test", evaluation }
+    }
+
+    #[test]
+    fn text_is_one_line() {
+        let expected = "accuracy 98.42 %, loss 0.055482 (10,000 test pictures, step 55,000)\n";
+        assert_eq!(report().to_string(), expected);
+    }
+
+    #[test]
+    fn json_is_one_flat_object() {
+        let json: serde_json::Value = serde_json::to_value(report()).unwrap();
+        let expected = serde_json::json!({
+            "split": "test", "accuracy": 0.9842, "loss": 0.055481646, "global_step": 55_000, "examples": 10_000,
+        });
+        assert_eq!(json, expected);
+    }
+}

@@ -1,0 +1,238 @@
+//! The command line: what may be typed, which verb runs, and the exit code.
+//!
+//! Each verb has a file of its own. What a verb finds out goes to standard output
+//! ([`output::answer`]), what it says on the way goes to standard error ([`output::note`]).
+
+mod bench;
+mod data;
+mod evaluate;
+mod info;
+mod output;
+mod predict;
+mod progress;
+mod train;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::Path;
+use std::process::ExitCode;
+use vgg::arch::presets::{configuration, configuration_names, head, head_names};
+use vgg::arch::{ArchError, Network, Shape};
+use vgg::engine::Precision;
+use vgg::train::{PRECISIONS, precision_named};
+use vgg::{Estimator, OpenOptions, TrainError};
+
+/// Where a run is kept when nothing else is said.
+const MODEL_DIR: &str = "model";
+
+const EXAMPLES: &str = "\
+Start here:
+  vgg train                       learn MNIST; the result is in ./model
+  vgg evaluate                    how good it is on the test pictures
+  vgg predict digit.png           which digit a picture shows
+
+Exit codes: 0 done, 2 usage, 65 bad input data, 73 cannot create output,
+74 input/output error, 75 locked by another process, 76 training diverged,
+130 interrupted after saving.";
+
+/// Trains the VGG family of convolutional networks on the machine you have.
+#[derive(Parser)]
+#[command(name = "vgg", version, about, after_help = EXAMPLES, max_term_width = 80)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Print one JSON object on standard output and nothing else there
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Train a network, or go on where training stopped
+    #[command(after_help = train::EXAMPLES)]
+    Train(train::TrainArguments),
+    /// Measure accuracy and loss on pictures with known classes
+    #[command(after_help = evaluate::EXAMPLES)]
+    Evaluate(evaluate::EvaluateArguments),
+    /// Tell the class of pictures
+    #[command(after_help = predict::EXAMPLES)]
+    Predict(predict::PredictArguments),
+    /// Measure how long a step takes on this machine
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::BenchArguments),
+    /// Show the layers of a network, its cost, and the kernels of this machine
+    #[command(after_help = info::EXAMPLES)]
+    Info(info::InfoArguments),
+    /// List, count and show the pictures
+    #[command(after_help = data::EXAMPLES)]
+    Data(data::DataArguments),
+}
+
+/// Which network, where it is not read from a model directory.
+#[derive(Args)]
+struct NetworkArguments {
+    #[arg(long, value_name = "NAME", default_value = "vgg13", value_parser = arch_name, help = arch_help())]
+    arch: String,
+    #[arg(long, value_name = "NAME", default_value = "tutorial", value_parser = head_name, help = head_help())]
+    head: String,
+    /// Rows of pixels in a picture
+    #[arg(long, value_name = "N", default_value_t = 28)]
+    height: usize,
+    /// Pixels in a row
+    #[arg(long, value_name = "N", default_value_t = 28)]
+    width: usize,
+    /// Values in a pixel: 1 for grey, 3 for colour
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    channels: usize,
+    /// Number of classes
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    classes: usize,
+}
+
+impl NetworkArguments {
+    fn network(&self) -> Result<Network, ArchError> {
+        let input = Shape::new(self.height, self.width, self.channels);
+        Network::new(&self.arch, &self.head, input, self.classes)
+    }
+}
+
+/// Runs what the command line says and returns the exit code.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match run(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            output::note(format_args!("error: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode, TrainError> {
+    match &cli.verb {
+        Verb::Train(arguments) => return train::run(arguments, cli.json),
+        Verb::Evaluate(arguments) => evaluate::run(arguments, cli.json)?,
+        Verb::Predict(arguments) => return predict::run(arguments, cli.json),
+        Verb::Bench(arguments) => bench::run(arguments, cli.json)?,
+        Verb::Info(arguments) => info::run(arguments, cli.json)?,
+        Verb::Data(arguments) => data::run(arguments, cli.json)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The newest checkpoint of a model directory, ready to compute; whatever the user should know of
+/// it is said.
+fn open_estimator(model_dir: &Path, batch_size: usize) -> Result<Estimator, TrainError> {
+    let options = OpenOptions { model_dir: model_dir.to_owned(), batch_size, threads: 0, precision: None };
+    let estimator = Estimator::open(&options, &vgg::cpu_engine)?;
+    estimator.warnings().iter().for_each(|warning| output::note(format_args!("note: {warning}")));
+    Ok(estimator)
+}
+
+fn arch_help() -> String {
+    format!("Network, by name or by its letter in the paper: {}", configuration_names())
+}
+
+fn head_help() -> String {
+    format!("Dense layers after the last pool: {}", head_names())
+}
+
+/// The name of a network of the table, from its name or letter.
+fn arch_name(text: &str) -> Result<String, ArchError> {
+    let row = configuration(text).ok_or_else(|| ArchError::UnknownConfiguration(text.to_owned()))?;
+    Ok(row.name.to_owned())
+}
+
+/// The name of a head of the table.
+fn head_name(text: &str) -> Result<String, ArchError> {
+    let row = head(text).ok_or_else(|| ArchError::UnknownHead(text.to_owned()))?;
+    Ok(row.name.to_owned())
+}
+
+/// A whole number from 1 to 1,000,000.
+fn batch_size(text: &str) -> Result<usize, String> {
+    whole_number(text, 1, 1_000_000)
+}
+
+/// A number of threads; 0 stands for one for each core.
+fn threads(text: &str) -> Result<usize, String> {
+    whole_number(text, 0, 1024)
+}
+
+fn whole_number(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("expected a whole number from {least} to {most}")),
+    }
+}
+
+/// A number above zero that is neither infinite nor NaN.
+fn positive<T: std::str::FromStr + Into<f64> + Copy>(text: &str) -> Result<T, String> {
+    match text.parse::<T>() {
+        Ok(number) if number.into() > 0.0 && number.into().is_finite() => Ok(number),
+        _ => Err("expected a number above zero, such as 0.01".to_owned()),
+    }
+}
+
+/// A format of operands from its name.
+fn precision(text: &str) -> Result<Precision, TrainError> {
+    precision_named(text)
+}
+
+fn precision_help() -> String {
+    let names: Vec<&str> = PRECISIONS.iter().map(|(name, _)| *name).collect();
+    format!("Format of the operands: {}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_fits_eighty_columns() {
+        let mut command = Cli::command();
+        command.build();
+        let mut names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        names.retain(|name| name != "help");
+        for name in names {
+            let help = command.find_subcommand_mut(&name).unwrap().render_long_help().to_string();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{name}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_numbers_above_zero_are_positive() {
+        for wrong in ["NaN", "inf", "-inf", "-0.1", "0", "", "1e999", "fast"] {
+            assert!(positive::<f32>(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(positive::<f32>("0.001"), Ok(0.001));
+        // Too small for a 32-bit number, and so zero.
+        assert!(positive::<f32>("1e-60").is_err());
+    }
+
+    #[test]
+    fn whole_numbers_have_a_range() {
+        for wrong in ["0", "-1", "1.5", "1000001", "99999999999999999999", ""] {
+            assert!(batch_size(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(batch_size("100"), Ok(100));
+        assert_eq!(threads("0"), Ok(0));
+    }
+
+    #[test]
+    fn names_and_letters_give_the_name() {
+        assert_eq!(arch_name("B").unwrap(), "vgg13");
+        assert_eq!(head_name("PAPER").unwrap(), "paper");
+        assert!(arch_name("vgg12").unwrap_err().to_string().contains("vgg13 (B)"));
+    }
+}

@@ -1,0 +1,267 @@
+//! `vgg train`: train, say how it goes, and evaluate what came out.
+
+use super::output::{self, Thousands};
+use super::{MODEL_DIR, arch_help, arch_name, evaluate, head_help, head_name};
+use clap::Args;
+use serde::Serialize;
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use vgg::train::options::DEFAULT_SEED;
+use vgg::train::recipe::{Overrides, RECIPES, recipe_row};
+use vgg::train::{DEFAULT_RECIPE, RunInfo};
+use vgg::{Ending, Event, Length, Listener, Log, Precision, Source, Split, TrainError, TrainOptions};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  vgg train                           VGG13 on MNIST, into ./model
+  vgg train --recipe tutorial         as in the 2018 tutorial: 55,000 steps
+  vgg train --arch vgg11 --epochs 1 --model-dir small
+  vgg train --stop-at 200             the same command without --stop-at goes on
+
+Ctrl-C finishes the step, saves, and ends; the same command goes on from there.";
+
+/// The exit code of a run that was interrupted, and saved.
+const INTERRUPTED: u8 = 130;
+
+/// What `vgg train` takes. What is left out is what the run in the model directory was started
+/// with, or the default of a new run.
+#[derive(Args)]
+pub(crate) struct TrainArguments {
+    /// Where the run is kept; a run that is there goes on
+    #[arg(long, value_name = "DIR", default_value = MODEL_DIR)]
+    model_dir: PathBuf,
+    /// mnist, or a folder with four IDX files [default: mnist]
+    #[arg(long, value_name = "mnist|DIR")]
+    data: Option<Source>,
+    #[arg(long, value_name = "NAME", value_parser = arch_name, help = arch_help() + " [default: vgg13]")]
+    arch: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = head_name, help = head_help() + " [default: tutorial]")]
+    head: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = recipe_name, help = recipe_help())]
+    recipe: Option<String>,
+    /// Length of the whole run in steps [default: the recipe's epochs]
+    #[arg(long, value_name = "N", conflicts_with = "epochs")]
+    steps: Option<u64>,
+    /// Length of the whole run in passes over the training pictures
+    #[arg(long, value_name = "N")]
+    epochs: Option<u64>,
+    /// Pictures in a step [default: the recipe's]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// The largest learning rate of the run [default: the recipe's]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    learning_rate: Option<f64>,
+    #[arg(long, value_name = "NAME", value_parser = super::precision, help = super::precision_help())]
+    precision: Option<Precision>,
+    /// Threads; 0 takes one for each core
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::threads)]
+    threads: usize,
+    #[arg(long, value_name = "N", help = format!("Seed of all random numbers [default: {DEFAULT_SEED}]"))]
+    seed: Option<u64>,
+    /// Steps from one checkpoint to the next [default: every 600 seconds]
+    #[arg(long, value_name = "N")]
+    save_every: Option<u64>,
+    /// Save and end at this step, to go on another time
+    #[arg(long, value_name = "N")]
+    stop_at: Option<u64>,
+}
+
+/// The whole answer.
+#[derive(Serialize)]
+struct Report {
+    model_dir: PathBuf,
+    ending: &'static str,
+    global_step: u64,
+    steps: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test: Option<evaluate::Report>,
+}
+
+/// Trains, evaluates a finished network on the test split, and prints where the results are.
+///
+/// # Errors
+/// Options, data or a model directory that cannot be used; training that diverges.
+pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, TrainError> {
+    let stop = stop_on_interrupt();
+    let mut progress = super::progress::Progress::new();
+    let mut log = FullLog { head: progress.lines(), log: Log::new(progress.lines()) };
+    let trained = vgg::train(&arguments.options(), &vgg::cpu_engine, &mut [&mut log, &mut progress], stop);
+    progress.clear();
+    let mut trained = trained?;
+
+    let (global_step, steps) = (trained.estimator.global_step(), trained.estimator.config().run.steps);
+    let interrupted = trained.ending == Ending::Interrupted;
+    let test = if global_step >= steps && !interrupted {
+        let data = trained.splits.get(Split::Test);
+        Some(evaluate::measure(&mut trained.estimator, data, Split::Test, stop)?)
+    } else {
+        None
+    };
+    let ending = ending_name(trained.ending);
+    let report = Report { model_dir: arguments.model_dir.clone(), ending, global_step, steps, test };
+    output::answer(&report, json)?;
+    Ok(if interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+}
+
+impl TrainArguments {
+    fn options(&self) -> TrainOptions {
+        let steps = self.steps.map(Length::Steps);
+        TrainOptions {
+            data: self.data.clone(),
+            arch: self.arch.clone(),
+            head: self.head.clone(),
+            recipe: self.recipe.clone(),
+            overrides: Overrides { learning_rate: self.learning_rate, ..Overrides::default() },
+            batch_size: self.batch_size,
+            length: steps.or(self.epochs.map(Length::Epochs)),
+            seed: self.seed,
+            precision: self.precision,
+            threads: self.threads,
+            save_every: self.save_every,
+            stop_at: self.stop_at,
+            ..TrainOptions::new(&self.model_dir)
+        }
+    }
+}
+
+/// A flag that the first Ctrl-C (or request to terminate) sets. The second ends the program.
+fn stop_on_interrupt() -> &'static AtomicBool {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let installed = ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::SeqCst) {
+            std::process::exit(INTERRUPTED.into());
+        }
+        output::note("\nstopping after this step; interrupt again to end at once, without saving");
+    });
+    if let Err(error) = installed {
+        output::note(format_args!("note: an interrupt will end training without saving: {error}"));
+    }
+    &STOP
+}
+
+fn recipe_name(text: &str) -> Result<String, TrainError> {
+    recipe_row(text).map(|row| row.name.to_owned())
+}
+
+fn recipe_help() -> String {
+    let rows: Vec<String> = RECIPES.iter().map(|row| format!("{}: {}", row.name, row.summary)).collect();
+    format!("How to train. {} [default: {DEFAULT_RECIPE}]", rows.join("; "))
+}
+
+fn ending_name(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Finished => "finished",
+        Ending::Stopped => "stopped",
+        Ending::Interrupted => "interrupted",
+        Ending::NothingToDo => "nothing to do",
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let directory = self.model_dir.display();
+        let option = if self.model_dir == Path::new(MODEL_DIR) {
+            String::new()
+        } else {
+            format!(" --model-dir {directory}")
+        };
+        let Some(test) = &self.test else {
+            let (step, steps) = (Thousands(self.global_step), Thousands(self.steps));
+            writeln!(f, "{} at step {step} of {steps}; saved in {directory}", self.ending)?;
+            return writeln!(f, "Go on with the same command, without --stop-at: vgg train{option} …");
+        };
+        writeln!(f, "{test}\nThe network and its records are in {directory}. Next:")?;
+        writeln!(f, "  vgg evaluate{option} --split validation")?;
+        writeln!(f, "  vgg data show --split test --index 0 --png digit.png")?;
+        writeln!(f, "  vgg predict{option} digit.png")
+    }
+}
+
+/// The log, with everything about the run at its head.
+struct FullLog<W: Write> {
+    head: W,
+    log: Log<W>,
+}
+
+impl<W: Write> Listener for FullLog<W> {
+    fn notice(&mut self, event: &Event<'_>) -> Result<(), TrainError> {
+        let (info, start) = match event {
+            Event::Started(info) => (info, "from the start".to_owned()),
+            Event::Resumed(info) => (info, format!("resumed at step {}", Thousands(info.global_step))),
+            _ => return self.log.notice(event),
+        };
+        let parameters = info.config.build_network()?.parameter_count() as u64;
+        // Nobody may be there to be told; that stops nothing.
+        let _ = self.head.write_all(header(info, parameters, &start).as_bytes());
+        Ok(())
+    }
+}
+
+fn header(info: &RunInfo<'_>, parameters: u64, start: &str) -> String {
+    let (network, recipe, run) = (&info.config.network, &info.config.recipe, &info.config.run);
+    let engine = info.engine;
+    let lines = [
+        format!("kernels   {} {}, {} threads", engine.tier, engine.precision, engine.threads),
+        format!("network   {}, head {}, {} parameters", network.name, network.head, Thousands(parameters)),
+        format!(
+            "data      {}: pictures of {}, {} classes",
+            info.config.data.source, network.input, network.classes
+        ),
+        format!(
+            "recipe    {}: learning rate {}, {} pictures a step, seed {}",
+            recipe.name, recipe.learning_rate, run.batch_size, run.seed
+        ),
+        format!(
+            "run       {start}, to step {} of {}; an epoch has {} steps",
+            Thousands(info.end),
+            Thousands(run.steps),
+            Thousands(info.steps_per_epoch)
+        ),
+        format!("kept in   {}", info.model_dir.display()),
+    ];
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(ending: Ending, test: Option<evaluate::Report>) -> Report {
+        Report {
+            model_dir: "elsewhere".into(),
+            ending: ending_name(ending),
+            global_step: 200,
+            steps: 1100,
+            test,
+        }
+    }
+
+    #[test]
+    fn an_unfinished_run_says_how_to_go_on() {
+        let text = report(Ending::Interrupted, None).to_string();
+        assert!(text.starts_with("interrupted at step 200 of 1,100; saved in elsewhere\n"), "{text}");
+        assert!(text.contains("vgg train --model-dir elsewhere"), "{text}");
+    }
+
+    #[test]
+    fn a_finished_run_says_what_comes_next() {
+        let text = report(Ending::Finished, Some(evaluate::tests::report())).to_string();
+        assert!(text.starts_with("accuracy 98.42 %"), "{text}");
+        assert!(text.contains("  vgg evaluate --model-dir elsewhere --split validation\n"), "{text}");
+    }
+
+    #[test]
+    fn options_left_out_are_left_to_the_run() {
+        use clap::Parser;
+        let cli = super::super::Cli::parse_from(["vgg", "train", "--epochs", "3", "--arch", "D"]);
+        let super::super::Verb::Train(arguments) = cli.verb else { panic!("another verb") };
+        let options = arguments.options();
+        assert_eq!(options.length, Some(Length::Epochs(3)));
+        assert_eq!(options.arch.as_deref(), Some("vgg16"));
+        assert_eq!((options.recipe, options.batch_size, options.seed), (None, None, None));
+        assert_eq!(options.model_dir, Path::new(MODEL_DIR));
+    }
+}
