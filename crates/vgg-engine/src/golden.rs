@@ -66,7 +66,8 @@ fn fixed_values(parameter: &Parameter, index: usize, is_last: bool) -> Vec<f32> 
     let scale = (bound / f64::from(1 << 23)) as f32;
     (0..parameter.len() as u32)
         .map(|element| {
-            let seed = element.wrapping_mul(0x9E37_79B9).wrapping_add((index as u32).wrapping_mul(0x85EB_CA6B));
+            let seed =
+                element.wrapping_mul(0x9E37_79B9).wrapping_add((index as u32).wrapping_mul(0x85EB_CA6B));
             let mantissa = (mix(seed.wrapping_add(0x0123_4567)) >> 8) as f32;
             (mantissa - 8_388_608.0) * scale
         })
@@ -74,7 +75,8 @@ fn fixed_values(parameter: &Parameter, index: usize, is_last: bool) -> Vec<f32> 
 }
 
 fn golden() -> Golden {
-    serde_json::from_str(include_str!("../tests/golden/golden.json")).expect("golden.json is what the script wrote")
+    serde_json::from_str(include_str!("../tests/golden/golden.json"))
+        .expect("golden.json is what the script wrote")
 }
 
 /// The tutorial's network without dropout, its fixed weights, and the pictures.
@@ -108,10 +110,12 @@ fn engine(golden: &Golden) -> (CpuEngine, Vec<u8>) {
 /// The largest difference between `ours` and the golden tensor, as a share of its largest value.
 fn difference(golden: &Tensor, ours: &[f32]) -> f64 {
     let largest = ours.iter().map(|v| f64::from(v.abs())).fold(0.0, f64::max);
-    let sampled = golden.indices.iter().zip(&golden.values).map(|(&i, v)| (f64::from(ours[i]) - v).abs() / largest);
+    let sampled =
+        golden.indices.iter().zip(&golden.values).map(|(&i, v)| (f64::from(ours[i]) - v).abs() / largest);
     let norm = ours.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
     let projected = golden.projections.iter().enumerate().map(|(bit, expected)| {
-        let sign = |element: usize| if mix(element as u32 + 0x51ED_270B) >> bit & 1 == 1 { 1.0 } else { -1.0 };
+        let sign =
+            |element: usize| if mix(element as u32 + 0x51ED_270B) >> bit & 1 == 1 { 1.0 } else { -1.0 };
         let sum: f64 = ours.iter().enumerate().map(|(element, v)| sign(element) * f64::from(*v)).sum();
         (sum - expected).abs() / golden.l2
     });

@@ -10,7 +10,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// How often an idle thread looks for work before it sleeps: some 50 µs, longer than the pause
-/// between two operations of a step.
+/// between two operations of a step. With more threads than cores it sleeps at once, since its
+/// looking would take a core from a thread that has work.
 const SPINS: usize = 20_000;
 
 /// The largest number of threads a pool accepts.
@@ -34,6 +35,7 @@ struct Shared {
     work: Condvar,
     done: Condvar,
     busy: AtomicUsize,
+    spins: usize,
 }
 
 struct State {
@@ -63,6 +65,7 @@ impl Pool {
             let message = format!("{threads} threads cannot be used; give 1 to {MAX_THREADS}");
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message));
         }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shared = Arc::new(Shared {
             operation: AtomicU64::new(0),
             next_task: AtomicUsize::new(0),
@@ -70,6 +73,7 @@ impl Pool {
             work: Condvar::new(),
             done: Condvar::new(),
             busy: AtomicUsize::new(0),
+            spins: if threads <= cores { SPINS } else { 0 },
         });
         let mut pool = Self { shared, workers: Vec::new(), operation: Mutex::new(()) };
         for worker in 1..threads {
@@ -134,6 +138,39 @@ impl Pool {
             }
         });
     }
+
+    /// Cuts two slices alike into chunks of `chunk_len`, of which the last may be shorter, and calls
+    /// `task(index, first, second)` for each pair. `second` is as long as `first`, or empty: then so
+    /// is each of its chunks.
+    ///
+    /// # Panics
+    /// When the lengths do not fit, or a task panics.
+    pub fn for_each_chunk_of_two<A: Send, B: Send>(
+        &self,
+        first: &mut [A],
+        second: &mut [B],
+        chunk_len: usize,
+        task: impl Fn(usize, &mut [A], &mut [B]) + Sync,
+    ) {
+        let (first_len, second_len) = (first.len(), second.len());
+        assert!(second_len == first_len || second_len == 0, "{second_len} values beside {first_len}");
+        let (first, second) = (SharedMut(first.as_mut_ptr()), SharedMut(second.as_mut_ptr()));
+        self.run(first_len.div_ceil(chunk_len), &|index, _worker| {
+            let start = index * chunk_len;
+            let len = chunk_len.min(first_len - start);
+            let (second_start, second_chunk) = if second_len == 0 { (0, 0) } else { (start, len) };
+            // SAFETY: both chunks lie inside their slices, which are borrowed for the whole
+            // operation, and belong to this task only, since each index runs once; an empty one
+            // covers nothing.
+            let (first, second) = unsafe {
+                (
+                    std::slice::from_raw_parts_mut(first.pointer().add(start), len),
+                    std::slice::from_raw_parts_mut(second.pointer().add(second_start), second_chunk),
+                )
+            };
+            task(index, first, second);
+        });
+    }
 }
 
 impl Drop for Pool {
@@ -192,7 +229,7 @@ impl Shared {
 
     /// Waits for the workers and returns the panic of one of their tasks, if any.
     fn wait(&self) -> Option<Box<dyn Any + Send>> {
-        for _ in 0..SPINS {
+        for _ in 0..self.spins {
             if self.busy.load(Ordering::Acquire) == 0 {
                 break;
             }
@@ -222,7 +259,7 @@ impl Shared {
 
     /// Waits for an operation that this worker has not seen; `None` when the pool ends.
     fn next_job(&self, seen: &mut u64) -> Option<Job> {
-        for _ in 0..SPINS {
+        for _ in 0..self.spins {
             if self.operation.load(Ordering::Acquire) != *seen {
                 break;
             }

@@ -9,7 +9,6 @@ use crate::Kernels;
 use crate::kernels::per_tier;
 use crate::layout::{Map, TILE_LEN};
 use crate::parallel::Pool;
-use crate::update::for_each_chunk_of_two;
 
 /// The shape that pooling makes of `input`.
 pub const fn output(input: Map) -> Map {
@@ -36,8 +35,7 @@ pub fn forward(
     let positions = argmax.as_ref().map_or(y.len(), |argmax| argmax.len());
     assert_eq!(positions, y.len(), "one position per output value");
     let pixel_len = output.pixel_len();
-    for_each_chunk_of_two(
-        pool,
+    pool.for_each_chunk_of_two(
         y,
         argmax.unwrap_or_default(),
         output.width * pixel_len,

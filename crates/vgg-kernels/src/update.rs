@@ -6,7 +6,7 @@
 
 use crate::Kernels;
 use crate::kernels::per_tier;
-use crate::parallel::{Pool, SharedMut};
+use crate::parallel::Pool;
 
 /// Values that one task updates: large beside the cost of a task, small beside a layer.
 const CHUNK_LEN: usize = 8192;
@@ -46,46 +46,14 @@ pub fn sgd(
 ) {
     assert_eq!(gradient.len(), weights.len(), "one gradient per weight");
     let Some(velocity) = velocity else {
-        return for_each_chunk_of_two::<f32, f32>(pool, weights, &mut [], CHUNK_LEN, |index, weights, _| {
+        return pool.for_each_chunk_of_two::<f32, f32>(weights, &mut [], CHUNK_LEN, |index, weights, _| {
             step(kernels, rule, weights, &gradient[index * CHUNK_LEN..][..weights.len()]);
         });
     };
     assert_eq!(velocity.len(), weights.len(), "one velocity per weight");
-    for_each_chunk_of_two(pool, weights, velocity, CHUNK_LEN, |index, weights, velocity| {
+    pool.for_each_chunk_of_two(weights, velocity, CHUNK_LEN, |index, weights, velocity| {
         let gradient = &gradient[index * CHUNK_LEN..][..weights.len()];
         step_with_velocity(kernels, rule, weights, gradient, velocity);
-    });
-}
-
-/// Cuts two slices alike into chunks of `chunk_len`, of which the last may be shorter, and calls
-/// `task(index, first, second)` for each pair. `second` is as long as `first`, or empty: then so is
-/// each of its chunks.
-///
-/// # Panics
-/// When the lengths do not fit, or a task panics.
-pub(crate) fn for_each_chunk_of_two<A: Send, B: Send>(
-    pool: &Pool,
-    first: &mut [A],
-    second: &mut [B],
-    chunk_len: usize,
-    task: impl Fn(usize, &mut [A], &mut [B]) + Sync,
-) {
-    let (first_len, second_len) = (first.len(), second.len());
-    assert!(second_len == first_len || second_len == 0, "{second_len} values beside {first_len}");
-    let (first, second) = (SharedMut(first.as_mut_ptr()), SharedMut(second.as_mut_ptr()));
-    pool.run(first_len.div_ceil(chunk_len), &|index, _worker| {
-        let start = index * chunk_len;
-        let len = chunk_len.min(first_len - start);
-        let (second_start, second_chunk) = if second_len == 0 { (0, 0) } else { (start, len) };
-        // SAFETY: both chunks lie inside their slices, which are borrowed for the whole operation,
-        // and belong to this task only, since each index runs once; an empty one covers nothing.
-        let (first, second) = unsafe {
-            (
-                std::slice::from_raw_parts_mut(first.pointer().add(start), len),
-                std::slice::from_raw_parts_mut(second.pointer().add(second_start), second_chunk),
-            )
-        };
-        task(index, first, second);
     });
 }
 

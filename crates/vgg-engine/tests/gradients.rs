@@ -1,0 +1,155 @@
+//! Gradients of whole networks against central differences in f64.
+//!
+//! The loss is computed by the plain loops of `vgg_kernels::reference` from the engine's own
+//! weights, so the only error of a difference quotient is its truncation, h²/6·f''' ≈ 1e-9 with
+//! h = 1e-5, and rounding, 2⁻⁵³/h ≈ 1e-11. What remains is the engine's rounding in f32, far below
+//! the bound of 10⁻⁴ of a parameter's largest gradient.
+
+mod support;
+
+use support::{engine, every_layer, pictures};
+use vgg_arch::presets::LRN;
+use vgg_arch::random::{Purpose, Random, unit};
+use vgg_arch::{CONFIGURATIONS, HEADS, Layer, Network, Shape};
+use vgg_engine::{Dropout, Engine, Kernels, State};
+use vgg_kernels::normalisation::LrnConstants;
+use vgg_kernels::reference::{self, Shape4};
+
+const STEP: f64 = 1e-5;
+const BOUND: f64 = 1e-4;
+const DROPOUT: Dropout = Dropout { seed: 3, step: 17 };
+
+/// The loss of `network` in f64 by plain loops.
+fn loss(network: &Network, weights: &[Vec<f64>], images: &[u8], labels: &[u32]) -> f64 {
+    let picture = network.input;
+    let mut shape = Shape4::new(labels.len(), picture.channels, picture.height, picture.width);
+    let mut x = reference::gather(shape, 1, images);
+    let mut next = weights.iter();
+    for (index, layer) in network.layers.iter().enumerate() {
+        let output = layer.output_shape(Shape::new(shape.height, shape.width, shape.channels));
+        x = match *layer {
+            Layer::Convolution { out_channels, kernel } => {
+                let (weight, bias) = (next.next().unwrap(), next.next().unwrap());
+                reference::relu(&reference::convolution(shape, out_channels, kernel, &x, weight, bias))
+            }
+            Layer::Dense { outputs, relu } => {
+                let (weight, bias) = (next.next().unwrap(), next.next().unwrap());
+                let y = reference::dense(shape, outputs, &x, weight, bias);
+                if relu { reference::relu(&y) } else { y }
+            }
+            Layer::MaxPool => reference::max_pool(shape, &x).0,
+            Layer::LocalResponseNormalisation => {
+                let constants = LrnConstants { size: LRN.size, k: LRN.k, alpha: LRN.alpha, beta: LRN.beta };
+                reference::lrn(shape, &constants, &x)
+            }
+            Layer::Dropout { rate } => {
+                reference::scale_kept(&kept(shape, index, rate), 1.0 / (1.0 - f64::from(rate)), &x)
+            }
+        };
+        shape = Shape4::new(labels.len(), output.channels, output.height, output.width);
+    }
+    reference::softmax_cross_entropy(network.classes, &x, labels).0
+}
+
+/// The values that dropout keeps behind dense layer `layer`: those whose random number, at the
+/// position of picture and channel with channels padded to 16, is not below the rate.
+fn kept(shape: Shape4, layer: usize, rate: f32) -> Vec<u8> {
+    assert_eq!((shape.height, shape.width), (1, 1));
+    let random = Random::new(DROPOUT.seed, Purpose::Dropout, DROPOUT.step << 8 | layer as u64);
+    (0..shape.len())
+        .map(|i| {
+            let (picture, channel) = (i / shape.channels, i % shape.channels);
+            let position = picture * shape.channels.next_multiple_of(16) + channel;
+            u8::from(unit(random.bits(position as u64)) >= rate)
+        })
+        .collect()
+}
+
+fn weights(engine: &dyn Engine, state: State) -> Vec<Vec<f64>> {
+    let read = |(index, parameter): (usize, vgg_arch::Parameter)| {
+        let mut values = vec![0.0; parameter.len()];
+        engine.read(state, index, &mut values).unwrap();
+        values.into_iter().map(f64::from).collect()
+    };
+    engine.network().parameters().into_iter().enumerate().map(read).collect()
+}
+
+/// Compares `samples` gradients of every parameter with difference quotients.
+fn check(network: &Network, kernels: Kernels, batch: usize, samples: usize) {
+    let (images, labels) = pictures(network, batch, 4);
+    let mut engine = engine(network, kernels, batch, 2);
+    // Biases that are not zero, so that they matter.
+    for (index, parameter) in network.parameters().iter().enumerate().filter(|(_, p)| p.is_bias()) {
+        let values: Vec<f32> = (0..parameter.len()).map(|i| ((i * 7) % 5) as f32 * 0.05).collect();
+        engine.write(State::Weight, index, &values).unwrap();
+    }
+    let outcome = engine.forward_backward(&images, &labels, DROPOUT).unwrap();
+    let mut weights_f64 = weights(engine.as_ref(), State::Weight);
+    let gradients = weights(engine.as_ref(), State::Gradient);
+    let expected = loss(network, &weights_f64, &images, &labels);
+    assert!((f64::from(outcome.loss) - expected).abs() < 1e-5 * expected, "{} {expected}", outcome.loss);
+
+    let mut kinks = 0;
+    let mut checked = 0;
+    for (index, parameter) in network.parameters().iter().enumerate() {
+        let largest = gradients[index].iter().fold(0.0, |a: f64, g| a.max(g.abs()));
+        assert!(largest > 0.0, "{} has no gradient", parameter.name);
+        let stride = (parameter.len() / samples).max(1);
+        for element in (0..parameter.len()).step_by(stride) {
+            let mut quotient = |step: f64| {
+                let value = weights_f64[index][element];
+                let mut at = |value| {
+                    weights_f64[index][element] = value;
+                    loss(network, &weights_f64, &images, &labels)
+                };
+                let quotient = (at(value + step) - at(value - step)) / (2.0 * step);
+                weights_f64[index][element] = value;
+                quotient
+            };
+            let (wide, narrow) = (quotient(STEP), quotient(STEP / 10.0));
+            checked += 1;
+            // A ReLU or pool that changes its mind between the two points makes quotients differ.
+            if (wide - narrow).abs() > 1e-6 * largest.max(narrow.abs()) {
+                kinks += 1;
+                continue;
+            }
+            let error = (gradients[index][element] - wide).abs();
+            assert!(
+                error <= BOUND * largest,
+                "{} {}[{element}]: {} but the quotient is {wide}",
+                network.name,
+                parameter.name,
+                gradients[index][element]
+            );
+        }
+    }
+    println!("{} on {}: {checked} quotients, {kinks} at kinks", network.name, kernels.tier());
+    assert!(kinks * 20 <= checked, "{kinks} of {checked} quotients at kinks");
+}
+
+#[test]
+fn every_layer_type_has_the_gradient_of_its_definition() {
+    for kernels in Kernels::available() {
+        check(&every_layer(0.3), kernels, 18, 12);
+    }
+}
+
+/// Every network of the table with both heads, with all widths divided by 32.
+#[test]
+fn every_network_of_the_table_has_its_gradient() {
+    for row in CONFIGURATIONS {
+        for head in HEADS {
+            let mut network = Network::new(row.name, head.name, Shape::new(9, 6, 3), 4).unwrap();
+            network.name = format!("{} with head {}", row.name, head.name);
+            let last = network.layers.len() - 1;
+            for layer in &mut network.layers[..last] {
+                match layer {
+                    Layer::Convolution { out_channels, .. } => *out_channels /= 32,
+                    Layer::Dense { outputs, .. } => *outputs /= 128,
+                    _ => {}
+                }
+            }
+            check(&network, Kernels::choose().unwrap(), 3, 4);
+        }
+    }
+}

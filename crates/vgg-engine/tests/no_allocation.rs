@@ -1,0 +1,54 @@
+//! A training step allocates nothing after the first.
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use support::{engine, every_layer, pictures};
+use vgg_engine::{Dropout, Kernels, UpdateRule};
+
+/// Counts the calls that get memory, from any thread.
+struct Counting;
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// The only test of this file: another one's allocations would be counted too.
+#[test]
+fn a_step_allocates_nothing_after_the_first() {
+    let network = every_layer(0.4);
+    let rule = UpdateRule { learning_rate: 0.01, momentum: 0.9, nesterov: true, weight_decay: 1e-4 };
+    let (images, labels) = pictures(&network, 20, 1);
+    let mut logits = vec![0.0; 20 * 3];
+    for kernels in Kernels::available() {
+        for threads in 1..=4 {
+            let mut engine = engine(&network, kernels, 20, threads);
+            let mut step = |step| {
+                engine.forward_backward(&images, &labels, Dropout { seed: 1, step }).unwrap();
+                engine.update(&rule).unwrap();
+                engine.forward(&images, &mut logits).unwrap();
+            };
+            step(0);
+            let before = CALLS.load(Ordering::Relaxed);
+            (1..12).for_each(&mut step);
+            let calls = CALLS.load(Ordering::Relaxed) - before;
+            assert_eq!(calls, 0, "{} with {threads} threads", kernels.tier());
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What several tests of the engine need: small networks with every kind of layer, and pictures.
+#![allow(dead_code)] // Each test uses its own part.
+
+use vgg_arch::{Initialiser, Layer, Network, Shape};
+use vgg_engine::{Engine, EngineOptions, Kernels, Precision, cpu_engine_with};
+
+/// A network with every kind of layer, small enough for finite differences.
+pub(crate) fn every_layer(rate: f32) -> Network {
+    Network {
+        name: "small".into(),
+        head: "test".into(),
+        input: Shape::new(7, 5, 2),
+        classes: 3,
+        layers: vec![
+            Layer::Convolution { out_channels: 6, kernel: 3 },
+            Layer::LocalResponseNormalisation,
+            Layer::MaxPool,
+            Layer::Convolution { out_channels: 18, kernel: 3 },
+            Layer::Convolution { out_channels: 7, kernel: 1 },
+            Layer::MaxPool,
+            Layer::Dense { outputs: 20, relu: true },
+            Layer::Dropout { rate },
+            Layer::Dense { outputs: 9, relu: true },
+            Layer::Dropout { rate },
+            Layer::Dense { outputs: 3, relu: false },
+        ],
+    }
+}
+
+/// A VGG of few channels, for tests that train.
+pub(crate) fn narrow_vgg(rate: f32) -> Network {
+    let mut layers = Vec::new();
+    for out_channels in [16, 24, 40] {
+        layers.push(Layer::Convolution { out_channels, kernel: 3 });
+        layers.push(Layer::Convolution { out_channels, kernel: 3 });
+        layers.push(Layer::MaxPool);
+    }
+    layers.extend([
+        Layer::Dense { outputs: 100, relu: true },
+        Layer::Dropout { rate },
+        Layer::Dense { outputs: 10, relu: false },
+    ]);
+    Network { name: "narrow".into(), head: "test".into(), input: Shape::new(14, 14, 1), classes: 10, layers }
+}
+
+/// An engine that can train, with weights of `seed`.
+pub(crate) fn engine(
+    network: &Network,
+    kernels: Kernels,
+    batch_size: usize,
+    threads: usize,
+) -> Box<dyn Engine> {
+    let options =
+        EngineOptions { batch_size, threads, precision: Precision::F32, training: true, momentum: true };
+    let mut engine = cpu_engine_with(network, &options, kernels).unwrap();
+    engine.initialise(Initialiser::HeNormal, 11);
+    engine
+}
+
+/// `count` pictures of noise with labels, a function of `seed`.
+pub(crate) fn pictures(network: &Network, count: usize, seed: u32) -> (Vec<u8>, Vec<u32>) {
+    let mut state = seed;
+    let mut next = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state >> 16
+    };
+    let images = (0..count * network.input.len()).map(|_| next() as u8).collect();
+    let labels = (0..count).map(|_| next() % network.classes as u32).collect();
+    (images, labels)
+}
+
+/// The bits of every value of `state`.
+pub(crate) fn bits(engine: &dyn Engine, state: vgg_engine::State) -> Vec<u32> {
+    let mut bits = Vec::new();
+    for (index, parameter) in engine.network().parameters().iter().enumerate() {
+        let mut values = vec![0.0; parameter.len()];
+        engine.read(state, index, &mut values).unwrap();
+        bits.extend(values.into_iter().map(f32::to_bits));
+    }
+    bits
+}
