@@ -1,11 +1,10 @@
 //! The plan: what an engine will do and where every value lies, as plain data.
 //!
 //! A plan is made from a network and [`EngineOptions`] alone, without running anything, so it can
-//! be printed and tested. A training step is the plan's nodes forward, the loss, and the nodes
+//! be shown and tested. A training step is the plan's nodes forward, the loss, and the nodes
 //! backward. Buffers that are never needed at the same time share memory.
 
 use crate::{EngineError, EngineOptions};
-use std::fmt;
 use std::ops::Range;
 use vgg_arch::{Layer, Network, Parameter};
 use vgg_kernels::{Contraction, Map, TILE, WeightLayout, gather, pooling};
@@ -156,21 +155,6 @@ impl Plan {
     /// The last node, whose outputs are the logits.
     pub(crate) fn logits(&self) -> &Node {
         &self.nodes[self.nodes.len() - 1]
-    }
-}
-
-impl fmt::Display for Plan {
-    /// One line a buffer: place in the arena, size, time of use, name.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:>12} {:>12}  {:>9}  buffer", "offset", "bytes", "used")?;
-        for buffer in &self.buffers {
-            let used = match buffer.last {
-                usize::MAX => "always".to_owned(),
-                last => format!("{}..{last}", buffer.first),
-            };
-            writeln!(f, "{:>12} {:>12}  {used:>9}  {}", buffer.offset * 4, buffer.len * 4, buffer.name)?;
-        }
-        write!(f, "{:>12} bytes in all", self.arena_len * 4)
     }
 }
 

@@ -182,13 +182,20 @@ impl Config {
     /// What differs between this saved configuration and the one asked for, as
     /// `key (saved …, asked …)`; `None` when nothing does.
     pub fn differences(&self, asked: &Self) -> Option<String> {
-        differences(&self.identity(), &asked.identity())
+        let (mut saved_values, mut asked_values) = (self.identity(), asked.identity());
+        if self.data.fingerprint != asked.data.fingerprint {
+            for (values, config) in [(&mut saved_values, self), (&mut asked_values, asked)] {
+                values.insert("data.source".to_owned(), config.data.source.clone());
+            }
+        }
+        differences(&saved_values, &asked_values)
     }
 
     /// Every value that makes the run what it is, by its key in the file. The source of the data
     /// does not: the fingerprint tells whether they are the same, and a folder may move.
     pub(crate) fn identity(&self) -> BTreeMap<String, String> {
         let mut values = BTreeMap::new();
+        // Whatever has passed the check can be written as TOML.
         if let Ok(value) = toml::Value::try_from(self) {
             flatten("", &value, &mut values);
         }
@@ -340,6 +347,10 @@ mod tests {
         assert_eq!(saved.differences(&asked), None);
         asked.data.source = "elsewhere".into();
         assert_eq!(saved.differences(&asked), None, "the same data elsewhere are the same data");
+        asked.data.fingerprint = "4567".into();
+        let text = saved.differences(&asked).unwrap();
+        assert!(text.contains("data.source (saved mnist, asked elsewhere)"), "{text}");
+        asked.data.fingerprint = saved.data.fingerprint.clone();
         asked.run.batch_size = 50;
         asked.recipe.learning_rate = 0.5;
         assert_eq!(

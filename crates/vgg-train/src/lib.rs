@@ -1,10 +1,10 @@
 //! The estimator: trains, evaluates and predicts, and keeps what it learned in a model directory.
 //!
 //! Read in this order: [`recipe`] and [`schedule`] (how to train, as data), [`options`] and
-//! [`config`] (what a user asks, and what a run is), `start` (how a run
-//! begins: nothing is touched before everything is known to be good), `train` (the loop, on one page), [`events`]
-//! with its listeners [`log`] and `metrics`, [`mod@evaluate`], [`mod@predict`], and [`estimator`],
-//! which ties them together.
+//! [`config`] (what a user asks, and what a run is), `start` (how a run begins: nothing is touched
+//! before everything is known to be good), `train` (the loop, on one page), [`events`] with the
+//! listeners [`log`] and `metrics`, [`mod@evaluate`], [`mod@predict`], and [`estimator`], which
+//! ties them together.
 #![forbid(unsafe_code)]
 
 pub mod config;

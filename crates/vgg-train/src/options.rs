@@ -91,9 +91,7 @@ impl TrainOptions {
             evaluate_epochs: true,
         }
     }
-}
 
-impl TrainOptions {
     /// Where the pictures come from, given the configuration of a run that is there already.
     ///
     /// # Errors
@@ -150,11 +148,26 @@ impl TrainOptions {
         };
         let config = Config::new(&network, data, recipe.with(&self.overrides), run);
         config.check()?;
-        match saved.and_then(|saved| saved.differences(&config)) {
-            None => Ok((network, config)),
-            Some(differences) => {
-                Err(TrainError::Differs { path: self.model_dir.join(CONFIG_FILE), differences })
-            }
+        if let Some(saved) = saved {
+            self.compare(saved, &config)?;
+        }
+        Ok((network, config))
+    }
+
+    /// Refuses a configuration that is not that of the run in the model directory.
+    fn compare(&self, saved: &Config, config: &Config) -> Result<(), TrainError> {
+        let path = self.model_dir.join(CONFIG_FILE);
+        if saved.data.source == config.data.source && saved.data.fingerprint != config.data.fingerprint {
+            return Err(TrainError::Incompatible(format!(
+                "the pictures or labels in {} are no longer those that the run of {} was started with; restore \
+                 them, or give another --model-dir",
+                config.data.source,
+                path.display()
+            )));
+        }
+        match saved.differences(config) {
+            None => Ok(()),
+            Some(differences) => Err(TrainError::Differs { path, differences }),
         }
     }
 
@@ -197,5 +210,33 @@ fn absolute(source: &Source) -> Source {
     match source {
         Source::Mnist => Source::Mnist,
         Source::Folder(path) => Source::Folder(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_run_takes_its_numbers_from_the_recipe() {
+        let splits = vgg_data::open(&Source::Mnist).unwrap();
+        let resolve = |options: TrainOptions| options.resolve(None, &splits, &Source::Mnist).unwrap();
+        let (network, config) = resolve(TrainOptions::new("model"));
+        assert_eq!((network.name.as_str(), network.head.as_str()), ("vgg13", "tutorial"));
+        assert_eq!((config.recipe.name.as_str(), config.run.steps), ("fast", 1_100));
+        assert_eq!((config.data.source.as_str(), config.run.precision.as_str()), ("mnist", "auto"));
+        let tutorial = TrainOptions { recipe: Some("tutorial".into()), ..TrainOptions::new("model") };
+        assert_eq!(resolve(tutorial.clone()).1.run.steps, 55_000);
+        let short = TrainOptions { length: Some(Length::Epochs(3)), batch_size: Some(1_000), ..tutorial };
+        assert_eq!(resolve(short).1.run.steps, 165);
+    }
+
+    #[test]
+    fn precisions_have_names() {
+        for (name, precision) in PRECISIONS {
+            assert_eq!(precision_named(name).unwrap(), *precision);
+            assert_eq!(name_of(*precision), *name);
+        }
+        assert!(precision_named("f16").unwrap_err().to_string().contains("auto, f32"));
     }
 }

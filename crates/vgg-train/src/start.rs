@@ -20,11 +20,11 @@ use vgg_formats::{Checkpoint, LockGuard, Newest, TensorSet};
 
 /// A run that can begin.
 pub(crate) struct Prepared {
-    pub(crate) config: Config,
+    config: Config,
     /// The configuration in the model directory, if it holds a run.
-    pub(crate) saved: Option<Config>,
-    pub(crate) splits: Splits,
-    pub(crate) engine: Box<dyn Engine>,
+    saved: Option<Config>,
+    splits: Splits,
+    engine: Box<dyn Engine>,
 }
 
 /// What is known once the model directory is locked.
@@ -100,20 +100,15 @@ impl Prepared {
     /// Locks the model directory and brings engine and files to where the run stands. When a new
     /// run cannot begin after all, the folders that were made for it are removed again.
     fn begin(&mut self, model_dir: &Path) -> Result<(LockGuard, Begun), TrainError> {
-        let missing: Vec<PathBuf> =
-            model_dir.ancestors().take_while(|folder| !folder.exists()).map(PathBuf::from).collect();
+        let missing = missing_folders(model_dir);
         let lock = vgg_formats::lock(model_dir)?;
         // What was checked before the lock must still be so.
         if Config::load(model_dir)? != self.saved {
             return Err(TrainError::Busy { path: model_dir.join(CONFIG_FILE) });
         }
         let begun = self.begin_locked(model_dir);
-        if begun.is_err() && !missing.is_empty() {
-            for name in [CONFIG_FILE, METRICS_FILE, ".lock"] {
-                // What cannot be removed stays; the error that is reported came first.
-                let _ = fs::remove_file(model_dir.join(name));
-            }
-            missing.iter().for_each(|folder| drop(fs::remove_dir(folder)));
+        if begun.is_err() {
+            remove_new(model_dir, &missing);
         }
         Ok((lock, begun?))
     }
@@ -139,9 +134,10 @@ impl Prepared {
 
 /// The configuration of the run in a model directory, if there is one.
 fn present_run(model_dir: &Path) -> Result<Option<Config>, TrainError> {
-    if model_dir.exists() && !model_dir.is_dir() {
+    // A file in place of the directory, or of one above it.
+    if let Some(present) = model_dir.ancestors().find(|path| path.exists() && !path.is_dir()) {
         let source = ErrorKind::NotADirectory.into();
-        return Err(TrainError::Create { path: model_dir.to_owned(), source });
+        return Err(TrainError::Create { path: present.to_owned(), source });
     }
     let saved = Config::load(model_dir)?;
     if saved.is_none() && !vgg_formats::list(model_dir)?.is_empty() {
@@ -190,4 +186,56 @@ pub(crate) fn restore(
 pub(crate) fn skipped(newest: &Newest) -> Vec<String> {
     let step = newest.checkpoint.state.global_step;
     newest.skipped.iter().map(|(_, error)| format!("{error}. Going on from step {step}")).collect()
+}
+
+/// The model directory and those above it that are not there, innermost first.
+fn missing_folders(model_dir: &Path) -> Vec<PathBuf> {
+    model_dir.ancestors().take_while(|folder| !folder.exists()).map(PathBuf::from).collect()
+}
+
+/// Removes a model directory that was missing before, with what its beginning has written, and the
+/// folders that were made for it. Whatever somebody else has put there stays.
+fn remove_new(model_dir: &Path, missing: &[PathBuf]) {
+    if missing.is_empty() {
+        return;
+    }
+    // What cannot be removed stays: the error to be reported is the one that came first.
+    for name in [CONFIG_FILE, METRICS_FILE, ".lock"] {
+        let _ = fs::remove_file(model_dir.join(name));
+    }
+    for folder in missing {
+        let _ = fs::remove_dir(folder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_made_for_a_run_that_cannot_begin_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let model_dir = folder.path().join("outer/inner/model");
+        let begin = || {
+            let missing = missing_folders(&model_dir);
+            let lock = vgg_formats::lock(&model_dir).unwrap();
+            fs::write(model_dir.join(CONFIG_FILE), "a").unwrap();
+            (missing, lock)
+        };
+        let (missing, _lock) = begin();
+        assert_eq!(missing.len(), 3);
+        remove_new(&model_dir, &missing);
+        assert!(folder.path().exists() && !folder.path().join("outer").exists());
+
+        fs::create_dir_all(model_dir.parent().unwrap()).unwrap();
+        let (missing, _lock) = begin();
+        fs::write(model_dir.join("notes"), "a").unwrap();
+        remove_new(&model_dir, &missing);
+        assert_eq!(fs::read_dir(&model_dir).unwrap().count(), 1);
+
+        // A directory that was there before is left as it is.
+        let (missing, _lock) = begin();
+        remove_new(&model_dir, &missing);
+        assert!(model_dir.join(CONFIG_FILE).exists());
+    }
 }

@@ -236,9 +236,15 @@ fn other_options_are_refused_with_both_values() {
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains(part), "{error}");
     }
+    // A folder whose content has changed is bad data.
+    fs::rename(bench.path("data"), bench.path("hidden")).unwrap();
+    fs::rename(bench.path("other"), bench.path("data")).unwrap();
+    let error = refused(run_alone(&TrainOptions::new(bench.path("model"))));
+    assert_eq!(error.exit_code(), 65);
+    assert!(error.to_string().contains("no longer those"), "{error}");
     assert_eq!(contents(&bench.path("model")), before);
     // The same data elsewhere, other threads, and values as they are: nothing differs.
-    fs::rename(bench.path("data"), bench.path("moved")).unwrap();
+    fs::rename(bench.path("hidden"), bench.path("moved")).unwrap();
     let data = Some(Source::Folder(bench.path("moved")));
     let recipe = Some("fast".into());
     assert_eq!(ending(&TrainOptions { data, recipe, threads: 2, ..good }), Ending::Finished);

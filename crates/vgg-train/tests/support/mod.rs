@@ -10,24 +10,24 @@ use vgg_arch::{Initialiser, Layer, Network};
 use vgg_engine::{Dropout, Engine, EngineError, EngineInfo, EngineOptions, Outcome, State, UpdateRule};
 use vgg_train::{Event, Listener, TrainError};
 
-pub const SIDE: usize = 4;
-pub const CLASSES: usize = 3;
+pub(crate) const SIDE: usize = 4;
+pub(crate) const CLASSES: usize = 3;
 
 /// Softmax regression with dropout of half the pixels, in place of whatever network is asked for.
-pub struct Regression {
+pub(crate) struct Regression {
     network: Network,
     options: EngineOptions,
     /// Weight, momentum and gradient of the weight matrix and the bias.
     states: [[Vec<f32>; 2]; 3],
     /// Step whose loss is no number.
-    pub bad_loss: Option<u64>,
+    pub(crate) bad_loss: Option<u64>,
     /// Step whose update breaks the weights.
-    pub bad_update: Option<u64>,
+    pub(crate) bad_update: Option<u64>,
     step: u64,
 }
 
 impl Regression {
-    pub fn new(network: &Network, options: &EngineOptions) -> Self {
+    pub(crate) fn new(network: &Network, options: &EngineOptions) -> Self {
         let layers = vec![Layer::Dense { outputs: network.classes, relu: false }];
         let network = Network { layers, ..network.clone() };
         let sizes = [network.classes * network.input.len(), network.classes];
@@ -36,7 +36,7 @@ impl Regression {
     }
 
     /// One for [`vgg_train::train`] and [`vgg_train::Estimator::open`].
-    pub fn make(network: &Network, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
+    pub(crate) fn make(network: &Network, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
         Ok(Box::new(Self::new(network, options)))
     }
 
@@ -148,7 +148,7 @@ impl Engine for Regression {
 
 /// A folder of 60 training pictures (6 of them for validation: six steps of ten, the last of four,
 /// make an epoch) and 20 for the test. A picture's class is its brightest row, more or less.
-pub fn write_data(folder: &Path, seed: u64) {
+pub(crate) fn write_data(folder: &Path, seed: u64) {
     fs::create_dir_all(folder).unwrap();
     for (stream, (prefix, count)) in [("train", 60), ("t10k", 20)].into_iter().enumerate() {
         let random = Random::new(seed, Purpose::Augmentation, stream as u64);
@@ -171,7 +171,7 @@ fn write_idx(path: &Path, sizes: &[usize], values: &[u8]) {
 }
 
 /// Every file below a folder with its bytes, in order of names; logs of time left out.
-pub fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let (path, name) = entry.map(|e| (e.path(), e.file_name().into_string().unwrap())).unwrap();
@@ -187,13 +187,13 @@ pub fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Names of the checkpoints in a model directory.
-pub fn checkpoints(model_dir: &Path) -> Vec<String> {
+pub(crate) fn checkpoints(model_dir: &Path) -> Vec<String> {
     let steps = vgg_formats::list(model_dir).unwrap();
     steps.iter().map(|(_, path)| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
 /// A listener made of a function.
-pub struct Tell<F>(pub F);
+pub(crate) struct Tell<F>(pub(crate) F);
 
 impl<F: FnMut(&Event<'_>) -> Result<(), TrainError>> Listener for Tell<F> {
     fn notice(&mut self, event: &Event<'_>) -> Result<(), TrainError> {
@@ -202,7 +202,7 @@ impl<F: FnMut(&Event<'_>) -> Result<(), TrainError>> Listener for Tell<F> {
 }
 
 /// A listener that kills the run as it has made `step` steps, before anything more is written.
-pub fn kill_at(step: u64) -> impl Listener {
+pub(crate) fn kill_at(step: u64) -> impl Listener {
     Tell(move |event: &Event<'_>| match event {
         Event::Step(report) if report.global_step == step => Err(TrainError::Usage("killed".into())),
         _ => Ok(()),
@@ -210,7 +210,7 @@ pub fn kill_at(step: u64) -> impl Listener {
 }
 
 /// A listener that asks the run to stop as it has made `step` steps.
-pub fn stop_at<'a>(step: u64, stop: &'a AtomicBool) -> impl Listener + 'a {
+pub(crate) fn stop_at<'a>(step: u64, stop: &'a AtomicBool) -> impl Listener + 'a {
     Tell(move |event: &Event<'_>| {
         if let Event::Step(report) = event {
             stop.store(report.global_step == step, Ordering::Relaxed);

@@ -1,11 +1,12 @@
 //! `vgg bench`: how long a step takes on this machine.
 
 use super::output::{self, Bytes};
-use super::{NetworkArguments, TrainError, positive};
+use super::{NetworkArguments, positive};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::fmt;
 use std::time::Instant;
+use vgg::TrainError;
 use vgg::arch::{Initialiser, Network, Purpose, Random};
 use vgg::engine::{
     Dropout, Engine, EngineError, EngineInfo, EngineOptions, Precision, UpdateRule, cpu_engine,
@@ -30,13 +31,14 @@ pub(crate) struct BenchArguments {
     /// Pictures in a step
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = super::batch_size)]
     batch_size: usize,
-    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = super::precision, help = super::precision_help())]
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    #[arg(value_parser = super::precision, help = super::precision_help())]
     precision: Precision,
     /// Threads; 0 takes one for each core
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::threads)]
     threads: usize,
     /// How long to measure, in seconds
-    #[arg(long, value_name = "X", default_value_t = 10.0, value_parser = positive::<f64>)]
+    #[arg(long, value_name = "X", default_value_t = 10.0, value_parser = positive)]
     seconds: f64,
 }
 
@@ -44,9 +46,9 @@ pub(crate) struct BenchArguments {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Task {
-    /// Forward with dropout, backward, and a plain gradient-descent update
+    // Without documentation comments, which help would print: forward with dropout, backward, and
+    // a plain gradient-descent update; forward alone.
     Train,
-    /// Forward
     Predict,
 }
 

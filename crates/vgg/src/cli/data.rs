@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use vgg::data::{ascii, stats};
-use vgg::{Dataset, Source, Split, Splits};
+use vgg::{Dataset, Source, Split, Splits, TrainError};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -1,7 +1,7 @@
 //! `vgg evaluate`: accuracy and loss on pictures whose classes are known.
 
 use super::output::{self, Thousands};
-use super::{MODEL_DIR, progress};
+use super::{BATCH_SIZE, MODEL_DIR, progress};
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
@@ -14,9 +14,6 @@ Examples:
   vgg evaluate
   vgg evaluate --split validation --json
   vgg evaluate --model-dir model --data DIR";
-
-/// Pictures that are computed at once.
-const BATCH_SIZE: usize = 100;
 
 /// What `vgg evaluate` takes.
 #[derive(Args)]
@@ -45,7 +42,7 @@ pub(super) struct Report {
 /// # Errors
 /// No trained network, or data that cannot be read or do not fit it.
 pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<(), TrainError> {
-    let mut estimator = super::open_estimator(&arguments.model_dir, BATCH_SIZE)?;
+    let mut estimator = super::open_estimator(&arguments.model_dir, BATCH_SIZE, 0)?;
     let source = match &arguments.data {
         Some(source) => source.clone(),
         None => estimator.config().data.source.parse()?,

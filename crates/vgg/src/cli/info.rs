@@ -1,15 +1,19 @@
 //! `vgg info`: what a network is and costs, and what this machine will run.
 
-use super::output::{self, Thousands};
-use super::{NetworkArguments, TrainError};
+use super::NetworkArguments;
+use super::output::{self, Bytes, Thousands};
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
+use vgg::TrainError;
 use vgg::arch::{Network, layer_costs};
+use vgg::engine::plan::Buffer;
+use vgg::engine::{EngineError, EngineOptions, Plan, Precision, Tier};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   vgg info
+  vgg info --plan
   vgg info --arch D --head paper --height 224 --width 224 --channels 3 \\
       --classes 1000";
 
@@ -21,6 +25,9 @@ pub(crate) struct InfoArguments {
     /// Pictures in a step, for the memory
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = super::batch_size)]
     batch_size: usize,
+    /// Show also where training keeps every value: place, size and time of use
+    #[arg(long)]
+    plan: bool,
 }
 
 /// The whole answer.
@@ -34,6 +41,37 @@ struct Report {
     parameters: usize,
     nominal_flops: usize,
     useful_flops: usize,
+    batch_size: usize,
+    memory: Memory,
+    kernels: Machine,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<Vec<PlanLine>>,
+}
+
+/// One buffer of the plan for training.
+#[derive(Serialize)]
+struct PlanLine {
+    name: String,
+    offset_bytes: usize,
+    bytes: usize,
+    /// First and last moment of use in a step; absent for what is always in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used: Option<[usize; 2]>,
+}
+
+/// Bytes of the engine's arena: parameters, activations, gradients, momentum.
+#[derive(Serialize)]
+struct Memory {
+    training_bytes: usize,
+    prediction_bytes: usize,
+}
+
+/// What runs on this machine.
+#[derive(Serialize)]
+struct Machine {
+    tier: &'static str,
+    available: Vec<&'static str>,
+    threads: usize,
 }
 
 /// One line of the table.
@@ -46,17 +84,37 @@ struct LayerLine {
     useful_flops: usize,
 }
 
-/// Prints the table of layers, the totals and the machine.
+/// Prints the table of layers, the totals, the memory and the machine. Only the plan is made:
+/// no memory is taken for the network.
 ///
 /// # Errors
-/// A network that cannot be built; a standard output that cannot be written.
+/// A network that cannot be built or planned; kernels that are asked for and not there; a standard
+/// output that cannot be written.
 pub(crate) fn run(arguments: &InfoArguments, json: bool) -> Result<(), TrainError> {
     let network = arguments.network.network()?;
-    output::answer(&Report::new(&network), json)
+    output::answer(&Report::new(&network, arguments.batch_size, arguments.plan)?, json)
+}
+
+/// The plan of an engine for `batch_size` pictures.
+fn plan(network: &Network, batch_size: usize, training: bool) -> Result<Plan, EngineError> {
+    let precision = Precision::Auto;
+    Plan::new(network, &EngineOptions { batch_size, threads: 0, precision, training, momentum: training })
+}
+
+fn plan_lines(plan: &Plan) -> Vec<PlanLine> {
+    let line = |buffer: &Buffer| PlanLine {
+        name: buffer.name.clone(),
+        offset_bytes: buffer.offset * size_of::<f32>(),
+        bytes: buffer.len * size_of::<f32>(),
+        used: (buffer.last != usize::MAX).then_some([buffer.first, buffer.last]),
+    };
+    plan.buffers.iter().map(line).collect()
 }
 
 impl Report {
-    fn new(network: &Network) -> Self {
+    fn new(network: &Network, batch_size: usize, show_plan: bool) -> Result<Self, EngineError> {
+        let (training, prediction) = (plan(network, batch_size, true)?, plan(network, batch_size, false)?);
+        let tier = Tier::choose().map_err(|error| EngineError::Machine(error.to_string()))?;
         let layers: Vec<LayerLine> = layer_costs(network)
             .into_iter()
             .map(|cost| LayerLine {
@@ -68,7 +126,7 @@ impl Report {
             })
             .collect();
         let input = network.input;
-        Self {
+        Ok(Self {
             network: network.name.clone(),
             head: network.head.clone(),
             input: [input.height, input.width, input.channels],
@@ -77,7 +135,18 @@ impl Report {
             nominal_flops: layers.iter().map(|line| line.nominal_flops).sum(),
             useful_flops: layers.iter().map(|line| line.useful_flops).sum(),
             layers,
-        }
+            batch_size,
+            memory: Memory {
+                training_bytes: training.arena_len * size_of::<f32>(),
+                prediction_bytes: prediction.arena_len * size_of::<f32>(),
+            },
+            kernels: Machine {
+                tier: tier.name(),
+                available: Tier::available().into_iter().map(Tier::name).collect(),
+                threads: training.threads,
+            },
+            plan: show_plan.then(|| plan_lines(&training)),
+        })
     }
 }
 
@@ -85,11 +154,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} with the head \"{}\": {} classes", self.network, self.head, self.classes)?;
         writeln!(f, "pictures: {}\n", sizes(self.input))?;
-        writeln!(f, "{:<14}{:>14}{:>14}{:>12}{:>12}", "layer", "output", "parameters", "MFLOP", "useful")?;
+        writeln!(f, "{:<12}{:>14} {:>15}{:>13}{:>12}", "layer", "output", "parameters", "MFLOP", "useful")?;
         for line in &self.layers {
             writeln!(
                 f,
-                "{:<14}{:>14}{:>14}{:>12}{:>12}",
+                "{:<12}{:>14} {:>15}{:>13}{:>12}",
                 line.name,
                 sizes(line.output),
                 Thousands(line.parameters as u64),
@@ -99,7 +168,7 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "{:<28}{:>14}{:>12}{:>12}\n",
+            "{:<26} {:>15}{:>13}{:>12}\n",
             "total",
             Thousands(self.parameters as u64),
             millions(self.nominal_flops),
@@ -107,8 +176,29 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "MFLOP: one picture forward, millions of operations, padding counted as usual.")?;
         writeln!(f, "useful: the same without the padding, which is never computed here.")?;
-        writeln!(f, "A training step costs about three times as much for each picture.")
+        writeln!(f, "A training step costs about three times as much for each picture.\n")?;
+        let (batch, Memory { training_bytes, prediction_bytes }) = (self.batch_size, &self.memory);
+        writeln!(
+            f,
+            "memory, batches of {batch}: {} training, {} prediction",
+            Bytes(*training_bytes as u64),
+            Bytes(*prediction_bytes as u64)
+        )?;
+        let Machine { tier, available, threads } = &self.kernels;
+        writeln!(f, "kernels: {tier}, {threads} threads (this processor has {})", available.join(", "))?;
+        self.plan.as_deref().map_or(Ok(()), |lines| write_plan(f, lines))
     }
+}
+
+/// One line a buffer. A step counts its moments from 0, forward and then backward.
+fn write_plan(f: &mut fmt::Formatter<'_>, lines: &[PlanLine]) -> fmt::Result {
+    writeln!(f, "\n{:>13}{:>13}{:>8}  buffer", "offset", "bytes", "used")?;
+    for PlanLine { name, offset_bytes, bytes, used } in lines {
+        let used = used.map_or("always".to_owned(), |[first, last]| format!("{first}..{last}"));
+        let (offset, bytes) = (Thousands(*offset_bytes as u64), Thousands(*bytes as u64));
+        writeln!(f, "{offset:>13}{bytes:>13}{used:>8}  {name}")?;
+    }
+    Ok(())
 }
 
 /// `28×28×64`.
@@ -131,7 +221,7 @@ mod tests {
         for row in CONFIGURATIONS {
             for head in HEADS {
                 let network = Network::new(row.name, head.name, Shape::new(224, 224, 3), 1000).unwrap();
-                for line in Report::new(&network).to_string().lines() {
+                for line in Report::new(&network, 100, true).unwrap().to_string().lines() {
                     assert!(line.chars().count() <= 80, "{line}");
                 }
             }
@@ -141,7 +231,7 @@ mod tests {
     #[test]
     fn totals_are_those_of_the_network() {
         let network = Network::new("vgg13", "tutorial", Shape::new(28, 28, 1), 10).unwrap();
-        let report = Report::new(&network);
+        let report = Report::new(&network, 100, true).unwrap();
         assert_eq!(report.parameters, network.parameter_count());
         assert!(report.to_string().contains("32,393,410"));
         assert!(report.useful_flops < report.nominal_flops);

@@ -1,7 +1,7 @@
 //! `vgg predict`: the class of picture files.
 
-use super::MODEL_DIR;
 use super::output;
+use super::{BATCH_SIZE, MODEL_DIR};
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
@@ -15,9 +15,6 @@ Examples:
   vgg predict --model-dir model --json *.png
 
 MNIST shows white digits on black; a picture of another size is resized.";
-
-/// Most pictures that are computed at once; of fewer, no memory is taken for more.
-const BATCH_SIZE: usize = 100;
 
 /// What `vgg predict` takes.
 #[derive(Args)]
@@ -53,8 +50,9 @@ struct Line {
 /// # Errors
 /// No trained network; a standard output that cannot be written.
 pub(crate) fn run(arguments: &PredictArguments, json: bool) -> Result<ExitCode, TrainError> {
+    // Memory is taken for no more pictures than there are.
     let batch_size = arguments.images.len().min(BATCH_SIZE);
-    let mut estimator = super::open_estimator(&arguments.model_dir, batch_size)?;
+    let mut estimator = super::open_estimator(&arguments.model_dir, batch_size, 0)?;
     let class_names = estimator.config().data.class_names.clone();
     let input = estimator.network().input;
     let (mut predictions, mut exit_code) = (Vec::new(), ExitCode::SUCCESS);

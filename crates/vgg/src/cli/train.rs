@@ -1,7 +1,7 @@
 //! `vgg train`: train, say how it goes, and evaluate what came out.
 
 use super::output::{self, Thousands};
-use super::{MODEL_DIR, arch_help, arch_name, evaluate, head_help, head_name};
+use super::{BATCH_SIZE, MODEL_DIR, arch_help, arch_name, evaluate, head_help, head_name};
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
@@ -12,16 +12,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use vgg::train::options::DEFAULT_SEED;
 use vgg::train::recipe::{Overrides, RECIPES, recipe_row};
 use vgg::train::{DEFAULT_RECIPE, RunInfo};
-use vgg::{Ending, Event, Length, Listener, Log, Precision, Source, Split, TrainError, TrainOptions};
+use vgg::{
+    Ending, Event, Length, Listener, Log, Precision, Source, Split, TrainError, TrainOptions, Trained,
+};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   vgg train                           VGG13 on MNIST, into ./model
   vgg train --recipe tutorial         as in the 2018 tutorial: 55,000 steps
   vgg train --arch vgg11 --epochs 1 --model-dir small
-  vgg train --stop-at 200             the same command without --stop-at goes on
+  vgg train --stop-at 200             and later on to the end: vgg train
 
-Ctrl-C finishes the step, saves, and ends; the same command goes on from there.";
+Ctrl-C finishes the step, saves, and ends; the same command goes on from there.
+Options that are left out are those that the run was started with.";
 
 /// The exit code of a run that was interrupted, and saved.
 const INTERRUPTED: u8 = 130;
@@ -90,17 +93,19 @@ pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, Tr
     let mut log = FullLog { head: progress.lines(), log: Log::new(progress.lines()) };
     let trained = vgg::train(&arguments.options(), &vgg::cpu_engine, &mut [&mut log, &mut progress], stop);
     progress.clear();
-    let mut trained = trained?;
+    let Trained { estimator, splits, ending } = trained?;
 
-    let (global_step, steps) = (trained.estimator.global_step(), trained.estimator.config().run.steps);
-    let interrupted = trained.ending == Ending::Interrupted;
+    let (global_step, steps) = (estimator.global_step(), estimator.config().run.steps);
+    // The memory of training is given back before memory for the evaluation is taken.
+    drop(estimator);
+    let interrupted = ending == Ending::Interrupted;
     let test = if global_step >= steps && !interrupted {
-        let data = trained.splits.get(Split::Test);
-        Some(evaluate::measure(&mut trained.estimator, data, Split::Test, stop)?)
+        let mut saved = super::open_estimator(&arguments.model_dir, BATCH_SIZE, arguments.threads)?;
+        Some(evaluate::measure(&mut saved, &splits.test, Split::Test, stop)?)
     } else {
         None
     };
-    let ending = ending_name(trained.ending);
+    let ending = ending_name(ending);
     let report = Report { model_dir: arguments.model_dir.clone(), ending, global_step, steps, test };
     output::answer(&report, json)?;
     Ok(if interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
@@ -171,7 +176,7 @@ impl fmt::Display for Report {
         let Some(test) = &self.test else {
             let (step, steps) = (Thousands(self.global_step), Thousands(self.steps));
             writeln!(f, "{} at step {step} of {steps}; saved in {directory}", self.ending)?;
-            return writeln!(f, "Go on with the same command, without --stop-at: vgg train{option} …");
+            return writeln!(f, "Go on with: vgg train{option}");
         };
         writeln!(f, "{test}\nThe network and its records are in {directory}. Next:")?;
         writeln!(f, "  vgg evaluate{option} --split validation")?;

@@ -1,0 +1,237 @@
+//! The program from training to prediction, with the files and exit codes that a user meets. One
+//! test learns MNIST for real; the others train a few steps on a few hundred pictures.
+
+mod common;
+
+use common::{assert_error, command, json, run, stderr, text};
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::Stdio;
+use tempfile::tempdir;
+use vgg::{Dataset, Source, Split, Splits, write_png};
+
+/// Arguments of a short training on the folder that [`few_pictures`] makes.
+const SHORT: &[&str] = &["train", "--json", "--data", "few", "--arch", "A", "--batch-size", "8"];
+
+fn mnist() -> Splits {
+    vgg::open(&Source::Mnist).unwrap()
+}
+
+/// Makes the data folder `few`: 300 training and 40 test pictures of MNIST in IDX files.
+fn few_pictures(directory: &Path) {
+    let folder = directory.join("few");
+    fs::create_dir(&folder).unwrap();
+    let splits = mnist();
+    for (prefix, split, count) in [("train", Split::Train, 300), ("t10k", Split::Test, 40)] {
+        let data = splits.get(split);
+        let images = idx(&[count, 28, 28], &data.images()[..count * 28 * 28]);
+        fs::write(folder.join(format!("{prefix}-images-idx3-ubyte")), images).unwrap();
+        let labels: Vec<u8> = data.labels()[..count].iter().map(|&label| label as u8).collect();
+        fs::write(folder.join(format!("{prefix}-labels-idx1-ubyte")), idx(&[count], &labels)).unwrap();
+    }
+}
+
+/// An IDX file of bytes: two zeros, the type 8, the number of dimensions, and each of them.
+fn idx(sizes: &[usize], values: &[u8]) -> Vec<u8> {
+    let mut file = vec![0, 0, 8, sizes.len() as u8];
+    sizes.iter().for_each(|&size| file.extend((size as u32).to_be_bytes()));
+    file.extend(values);
+    file
+}
+
+fn write_digit(path: &Path, data: &Dataset, index: usize) {
+    write_png(path, data.image(index), 28, 28, 1).unwrap();
+}
+
+fn train(directory: &Path, more: &[&str]) -> Value {
+    let output = run(directory, &[SHORT, more].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    json(&output)
+}
+
+#[test]
+fn mnist_is_learned_and_its_digits_are_told() {
+    let folder = tempdir().unwrap();
+    let directory = folder.path();
+    // 16,000 pictures; half the recipe's learning rate suits so short a warm-up.
+    let short = ["--steps", "250", "--batch-size", "64", "--learning-rate", "0.01"];
+    let output = run(directory, &[&["train", "--json"][..], &short].concat());
+    let log = stderr(&output);
+    assert!(output.status.success(), "{log}");
+    for part in ["network   vgg13, head tutorial, 32,393,410 parameters", "recipe    fast", "kernels   "] {
+        assert!(log.contains(part), "{part} in {log}");
+    }
+    assert!(
+        log.contains("\nloss = ") && log.contains(", step = 101 (") && log.contains("\nglobal_step/sec: ")
+    );
+    let trained = json(&output);
+    let test = &trained["test"];
+    assert_eq!((&trained["ending"], &trained["global_step"]), (&"finished".into(), &250.into()));
+    assert_eq!((&test["split"], &test["examples"]), (&"test".into(), &10_000.into()));
+    assert!(test["accuracy"].as_f64().unwrap() > 0.97, "{test}");
+    let metrics = fs::read_to_string(directory.join("model/metrics.jsonl")).unwrap();
+    assert!(metrics.lines().count() > 1);
+    assert!(metrics.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{metrics}");
+
+    let validation = json(&run(directory, &["evaluate", "--split", "validation", "--json"]));
+    assert!(validation["accuracy"].as_f64().unwrap() > 0.97, "{validation}");
+    assert_eq!((&validation["examples"], &validation["global_step"]), (&5000.into(), &250.into()));
+
+    digits_are_told(directory);
+    pictures_of_every_kind_are_told_or_named(directory);
+}
+
+/// Of twenty test pictures as PNG files, at most one is taken for another digit.
+fn digits_are_told(directory: &Path) {
+    let test = mnist().test;
+    let files: Vec<String> = (0..20).map(|index| format!("{index}.png")).collect();
+    for (index, file) in files.iter().enumerate() {
+        write_digit(&directory.join(file), &test, index);
+    }
+    let mut arguments = vec!["predict", "--json"];
+    arguments.extend(files.iter().map(String::as_str));
+    let report = json(&run(directory, &arguments));
+    let predictions = report["predictions"].as_array().unwrap();
+    assert_eq!(predictions.len(), 20);
+    let mut right = 0;
+    for (index, prediction) in predictions.iter().enumerate() {
+        assert_eq!(prediction["file"], files[index]);
+        let probabilities = prediction["probabilities"].as_array().unwrap();
+        let sum: f64 = probabilities.iter().map(|value| value.as_f64().unwrap()).sum();
+        assert!(probabilities.len() == 10 && (sum - 1.0).abs() < 1e-6, "{prediction}");
+        right += usize::from(prediction["class"] == test.label(index));
+    }
+    assert!(right >= 19, "{right} of 20 in {report}");
+}
+
+/// A large colour picture is converted, with a note; what is no picture is named, and the others
+/// are told all the same.
+fn pictures_of_every_kind_are_told_or_named(directory: &Path) {
+    let test = mnist().test;
+    let mut large = Vec::new();
+    for y in 0..56 {
+        for x in 0..56 {
+            large.extend([test.image(0)[y / 2 * 28 + x / 2]; 3]);
+        }
+    }
+    write_png(&directory.join("large.png"), &large, 56, 56, 3).unwrap();
+    fs::write(directory.join("text.png"), "not a picture").unwrap();
+    let output = run(directory, &["predict", "large.png", "text.png", "missing.png", "0.png"]);
+    assert_error(&output, 65, "text.png");
+    let message = stderr(&output);
+    assert!(message.contains("error: missing.png"), "{message}");
+    assert!(message.contains("note: large.png: resized from 56x56 to 28x28"), "{message}");
+    let told = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(
+        lines.len() == 2 && lines[0].starts_with("large.png: 7 (") && lines[1].starts_with("0.png: 7 ("),
+        "{told}"
+    );
+}
+
+/// Also with another number of threads, and with every option left out the second time.
+#[test]
+fn a_stopped_and_resumed_run_gives_the_same_bytes() {
+    let folder = tempdir().unwrap();
+    let directory = folder.path();
+    few_pictures(directory);
+    train(directory, &["--steps", "6", "--model-dir", "whole", "--threads", "3"]);
+    let stopped = train(directory, &["--steps", "6", "--stop-at", "2", "--model-dir", "parts"]);
+    assert_eq!((&stopped["ending"], &stopped["global_step"]), (&"stopped".into(), &2.into()));
+    assert_eq!(stopped["test"], Value::Null);
+
+    refuses_other_options(directory);
+
+    let output = run(directory, &["train", "--model-dir", "parts"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("resumed at step 2, to step 6 of 6"), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("vgg predict --model-dir parts digit.png"));
+    for file in ["weights.safetensors", "optimizer.safetensors"] {
+        let read = |run: &str| fs::read(directory.join(run).join("ckpt-000000006").join(file)).unwrap();
+        assert!(read("whole") == read("parts"), "{file} differs");
+    }
+    assert_eq!(train(directory, &["--model-dir", "parts"])["ending"], "nothing to do");
+
+    damage_is_passed_over(directory);
+}
+
+fn refuses_other_options(directory: &Path) {
+    let config = directory.join("parts/config.toml");
+    let before = fs::read(&config).unwrap();
+    let output = run(directory, &["train", "--model-dir", "parts", "--seed", "7", "--steps", "9"]);
+    assert_error(&output, 2, "run.seed (saved 1, asked 7)");
+    assert_error(&output, 2, "run.steps (saved 6, asked 9)");
+    assert_eq!(fs::read(&config).unwrap(), before);
+}
+
+/// With its newest checkpoint damaged, a model directory still has the one before.
+fn damage_is_passed_over(directory: &Path) {
+    let weights = directory.join("parts/ckpt-000000006/weights.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    let output = run(directory, &["evaluate", "--model-dir", "parts", "--json"]);
+    let message = stderr(&output);
+    assert!(message.contains("note: ") && message.contains("ckpt-000000006"), "{message}");
+    let report = json(&output);
+    assert_eq!((&report["global_step"], &report["examples"]), (&2.into(), &40.into()));
+}
+
+#[test]
+fn training_that_diverges_ends_with_76_and_saves_nothing_bad() {
+    let folder = tempdir().unwrap();
+    few_pictures(folder.path());
+    let more = ["--steps", "50", "--learning-rate", "1e20"];
+    assert_error(&run(folder.path(), &[SHORT, &more].concat()), 76, "training diverged");
+    assert_error(&run(folder.path(), &["evaluate"]), 65, "no trained network");
+}
+
+#[test]
+fn damaged_data_are_named_and_create_nothing() {
+    let folder = tempdir().unwrap();
+    few_pictures(folder.path());
+    let images = folder.path().join("few/train-images-idx3-ubyte");
+    let whole = fs::read(&images).unwrap();
+    let wrong_magic = [&[1], &whole[1..]].concat();
+    for damaged in [&whole[..whole.len() - 1], &whole[..10], &[], &wrong_magic] {
+        fs::write(&images, damaged).unwrap();
+        assert_error(&run(folder.path(), SHORT), 65, "train-images-idx3-ubyte");
+        assert!(!folder.path().join("model").exists());
+    }
+}
+
+/// The signal is sent by the system's `kill`, so that the test needs no unsafe code.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_is_saved_and_goes_on() {
+    let folder = tempdir().unwrap();
+    let directory = folder.path();
+    few_pictures(directory);
+    let endless = [SHORT, &["--steps", "1000000"]].concat();
+    let mut child =
+        command(directory, &endless).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("loss = ") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "the run ended before its first step");
+    }
+    assert_error(&run(directory, &endless), 75, "model");
+
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+    let (mut rest, mut answer) = (String::new(), String::new());
+    log.read_to_string(&mut rest).unwrap();
+    child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["ending"], "interrupted");
+
+    let step = answer["global_step"].as_u64().unwrap();
+    assert!(directory.join(format!("model/ckpt-{step:09}/MANIFEST")).exists());
+    let next = (step + 1).to_string();
+    assert!(text(directory, &["train", "--stop-at", &next]).starts_with("stopped at step "));
+}
