@@ -15,7 +15,8 @@ pub struct LayerCost {
     /// the products of a convolution that fall on its padding counted as well. This is the usual
     /// ("nominal") count of the literature.
     pub nominal_flops: usize,
-    /// The same without the products on the padding, which this program never computes.
+    /// The same without the products on the padding. This program leaves those out, except in the
+    /// first layer, whose windows are gathered whole.
     pub useful_flops: usize,
 }
 

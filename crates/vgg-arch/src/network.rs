@@ -106,7 +106,8 @@ impl Network {
     /// `input` and `classes` classes.
     ///
     /// # Errors
-    /// Unknown names, an input without pixels or of absurd size, fewer than two classes.
+    /// Unknown names, an input without pixels or of absurd size, fewer than 2 or more than 100,000
+    /// classes.
     pub fn new(configuration: &str, head: &str, input: Shape, classes: usize) -> Result<Self, ArchError> {
         let row = presets::configuration(configuration)
             .ok_or_else(|| ArchError::UnknownConfiguration(configuration.to_owned()))?;

@@ -173,6 +173,9 @@ pub enum EngineError {
         /// Number of classes.
         classes: usize,
     },
+    /// A step that no run reaches.
+    #[error("step {0} is out of range: a run has fewer than 2^48 steps")]
+    Step(u64),
     /// The engine has no memory for what was asked.
     #[error("the engine was made without {0}")]
     NotMadeFor(&'static str),

@@ -9,6 +9,9 @@ use crate::{
 use vgg_arch::{Initialiser, Network, Parameter};
 use vgg_kernels::{Kernels, Pool, loss, update};
 
+/// Steps of a run, at most: their numbers are part of the streams of random numbers.
+const MAX_STEPS: u64 = 1 << 48;
+
 /// Makes an engine for `network` on this machine's processor, with all parameters zero.
 ///
 /// # Errors
@@ -166,6 +169,9 @@ impl Engine for CpuEngine {
     ) -> Result<Outcome, EngineError> {
         let batch = self.batch(images)?;
         check_labels(labels, batch, self.network.classes)?;
+        if dropout.step >= MAX_STEPS {
+            return Err(EngineError::Step(dropout.step));
+        }
         if !self.machine.plan.training {
             return Err(EngineError::NotMadeFor("training"));
         }
@@ -191,7 +197,7 @@ impl Engine for CpuEngine {
                     weight_decay: if is_bias == 1 { 0.0 } else { rule.weight_decay },
                 };
                 let (weight, gradient) = (plan.whole(buffer), plan.whole(gradient[is_bias]));
-                match parameters.velocity.filter(|_| rule.momentum != 0.0) {
+                match parameters.velocity {
                     Some(velocity) => {
                         let velocity = plan.whole(velocity[is_bias]);
                         let [weight, gradient, velocity] = arena.parts([weight, gradient, velocity]);

@@ -51,6 +51,12 @@ mod tests {
             let ratio = sum / values.len() as f64 / variance;
             assert!((0.98..1.02).contains(&ratio), "{initialiser:?}: {ratio}");
         }
+        // features.22 has as many weights as features.20, and other values.
+        let [mut one, mut other] = [vec![0.0; 100], vec![0.0; 100]];
+        fill(&network.parameters()[16], 16, Initialiser::HeNormal, 7, &mut one);
+        fill(&network.parameters()[18], 18, Initialiser::HeNormal, 7, &mut other);
+        assert_eq!(network.parameters()[16].shape, network.parameters()[18].shape);
+        assert_ne!(one, other);
         fill(&network.parameters()[3], 3, Initialiser::HeNormal, 7, &mut values[..64]);
         assert!(values[..64].iter().all(|v| *v == 0.0));
     }

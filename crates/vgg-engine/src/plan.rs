@@ -6,7 +6,8 @@
 
 use crate::{EngineError, EngineOptions};
 use std::ops::Range;
-use vgg_arch::{Layer, Network, Parameter};
+use vgg_arch::{Layer, Network, Parameter, Shape};
+use vgg_kernels::parallel::MAX_THREADS;
 use vgg_kernels::{Contraction, Map, TILE, WeightLayout, gather, pooling};
 
 /// Largest batch; larger ones would not fit the memory of any machine.
@@ -127,15 +128,19 @@ impl Plan {
     /// Plans `network` for `options`.
     ///
     /// # Errors
-    /// When the batch size is 0 or above [`MAX_BATCH`], the first layer is no convolution, or the
-    /// sizes do not fit an address.
+    /// When the batch size is 0 or above [`MAX_BATCH`], there are too many threads, the first layer
+    /// is no convolution, or the sizes do not fit an address.
     pub fn new(network: &Network, options: &EngineOptions) -> Result<Self, EngineError> {
         if !(1..=MAX_BATCH).contains(&options.batch_size) {
             return Err(EngineError::Batch { found: options.batch_size, limit: MAX_BATCH });
         }
         let threads = match options.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS),
+            threads if threads <= MAX_THREADS => threads,
+            threads => {
+                let message = format!("{threads} threads cannot be used; give 0 to {MAX_THREADS}");
+                return Err(EngineError::Machine(message));
+            }
         };
         Planner::new(network, options, threads)?.plan()
     }
@@ -171,12 +176,15 @@ struct Planner<'a> {
 impl<'a> Planner<'a> {
     fn new(network: &'a Network, options: &'a EngineOptions, threads: usize) -> Result<Self, EngineError> {
         let parameters = network.parameters();
-        // The largest buffer is a map of the widest layer or the largest weight; both stay far
-        // below an address when the sizes do, so one check of the sum is enough.
-        let values: f64 = network.shapes().iter().map(|s| s.len() as f64 * options.batch_size as f64).sum();
-        let bytes = 16.0 * values + 16.0 * parameters.iter().map(|p| p.len() as f64).sum::<f64>();
-        if bytes > (usize::MAX / 64) as f64 {
-            return Err(EngineError::Memory { bytes: usize::MAX });
+        // A generous estimate, in floating point so that it cannot wrap: blocks round channels up
+        // to 16 at most, and no value is kept more than 16 times.
+        let values = |shape: &Shape| shape.height as f64 * shape.width as f64 * (shape.channels + 16) as f64;
+        let activations = network.shapes().iter().map(values).sum::<f64>() * options.batch_size as f64;
+        let weights: f64 =
+            parameters.iter().map(|p| p.shape.iter().map(|&n| (n + 16) as f64).product::<f64>()).sum();
+        let bytes = 64.0 * (activations + weights);
+        if bytes > (isize::MAX / 16) as f64 {
+            return Err(EngineError::Memory { bytes: bytes as usize });
         }
         Ok(Self { network, options, threads, parameters, buffers: Vec::new() })
     }
@@ -378,7 +386,7 @@ fn place(buffers: &mut [Buffer]) -> usize {
 mod tests {
     use super::*;
     use crate::Precision;
-    use vgg_arch::{CONFIGURATIONS, Shape};
+    use vgg_arch::CONFIGURATIONS;
 
     fn plan(configuration: &str, training: bool) -> Plan {
         let network = Network::new(configuration, "tutorial", Shape::new(28, 28, 1), 10).unwrap();
@@ -432,6 +440,25 @@ mod tests {
     fn the_tutorial_network_fits_its_memory() {
         assert!(plan("vgg13", true).arena_len * 4 < 570 << 20, "{}", plan("vgg13", true).arena_len * 4);
         assert!(plan("vgg13", false).arena_len * 4 < 190 << 20, "{}", plan("vgg13", false).arena_len * 4);
+    }
+
+    #[test]
+    fn sizes_that_wrap_and_absurd_threads_are_refused() {
+        let mut network = Network::new("vgg11", "paper", Shape::new(28, 28, 1), 10).unwrap();
+        let mut options = EngineOptions {
+            batch_size: 1,
+            threads: MAX_THREADS + 1,
+            precision: Precision::F32,
+            training: false,
+            momentum: false,
+        };
+        assert!(matches!(Plan::new(&network, &options), Err(EngineError::Machine(_))));
+        options.threads = 1;
+        network.layers.truncate(1);
+        for input in [Shape::new((1 << 56) + 1, 1, 256), Shape::new(1 << 40, 1 << 40, 1)] {
+            network.input = input;
+            assert!(matches!(Plan::new(&network, &options), Err(EngineError::Memory { .. })), "{input}");
+        }
     }
 
     #[test]

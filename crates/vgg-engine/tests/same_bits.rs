@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::Write;
 use support::{bits, engine, every_layer, narrow_vgg, pictures};
 use vgg_arch::Network;
 use vgg_engine::{Dropout, Engine, Kernels, State, Tier, UpdateRule};
@@ -32,7 +33,7 @@ fn trained(network: &Network, kernels: Kernels, threads: usize) -> (Vec<u32>, Ve
 fn any_number_of_threads_gives_the_same_bits() {
     for network in [every_layer(0.4), narrow_vgg(0.4)] {
         for kernels in Kernels::available() {
-            println!("tier {}", kernels.tier());
+            let _ = writeln!(std::io::stderr(), "same bits: tier {}", kernels.tier());
             let one = trained(&network, kernels, 1);
             for threads in 2..=4 {
                 assert!(
@@ -50,7 +51,7 @@ fn avx2_and_avx512_give_the_same_bits() {
     let fused: Vec<Kernels> =
         Kernels::available().into_iter().filter(|kernels| kernels.tier() != Tier::Portable).collect();
     if fused.len() < 2 {
-        println!("SKIPPED: this processor does not have both AVX2 and AVX-512");
+        let _ = writeln!(std::io::stderr(), "SKIPPED: this processor does not have both AVX2 and AVX-512");
         return;
     }
     let network = narrow_vgg(0.4);

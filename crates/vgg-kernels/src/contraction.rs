@@ -10,7 +10,7 @@
 //! Which tiles meet depends on the shapes only.
 
 use crate::kernels::Kernels;
-use crate::layout::{Map, TILE, TILE_LEN, blocks, pictures_in_group};
+use crate::layout::{Map, TILE, TILE_LEN, WeightLayout, blocks, pictures_in_group};
 use crate::parallel::{Pool, SharedMut};
 use crate::product::{Base, Pair, Product, ProductFn};
 use std::ops::Range;
@@ -66,8 +66,7 @@ impl Contraction {
     /// When the input has no pixel or channel.
     pub fn dense(input: Map, outputs: usize) -> Self {
         // The tiles of one group's pixels are contiguous, so they are the blocks of one pixel.
-        let channels =
-            if input.pixels() == 1 { input.channels } else { input.pixels() * input.blocks() * TILE };
+        let channels = if input.pixels() == 1 { input.channels } else { input.group_len() / TILE };
         Self::convolution(Map::new(1, 1, channels), outputs, 1)
     }
 
@@ -83,7 +82,13 @@ impl Contraction {
 
     /// Values in the packed weights (see [`crate::WeightLayout`]).
     pub fn weights_len(&self) -> usize {
-        self.output.blocks() * self.weight_tiles() * TILE_LEN
+        self.layout().packed_len()
+    }
+
+    /// The packed form of the weights, as far as lengths go.
+    fn layout(&self) -> WeightLayout {
+        let (outputs, channels) = (self.output.channels, self.input.channels);
+        WeightLayout { outputs, channels, positions: self.taps(), gathered: false }
     }
 
     fn taps(&self) -> usize {
@@ -200,6 +205,7 @@ impl Contraction {
         assert_eq!(x.len(), self.input.len(run.batch), "x");
         assert_eq!(dy.len(), self.output.len(run.batch), "dy");
         assert_eq!(gradient.len(), self.weights_len(), "gradient");
+        assert!(run.batch > 0, "a gradient of no pictures");
         // The middle tap meets every pixel, the others fewer.
         let pixels_per_chunk = (TILES_PER_CHUNK / blocks(run.batch)).max(1);
         let chunks = self.output.pixels().div_ceil(pixels_per_chunk);

@@ -56,8 +56,7 @@ impl Kernels {
     /// As [`Tier::choose`].
     pub fn choose() -> Result<Self, TierError> {
         let tier = Tier::choose()?;
-        Self::for_tier(tier)
-            .ok_or(TierError::Required { required: tier, reason: "this processor does not have it".into() })
+        Ok(Self::for_tier(tier).expect("a tier is chosen from those that are available"))
     }
 
     /// The tier of this table.
@@ -99,7 +98,9 @@ macro_rules! per_tier {
                 // SAFETY: a table of this tier exists only where the processor has these features.
                 #[cfg(target_arch = "x86_64")]
                 $crate::Tier::Avx512 => unsafe { avx512($($argument),*) },
-                _ => body($($argument),*),
+                $crate::Tier::Portable => body($($argument),*),
+                #[cfg(not(target_arch = "x86_64"))]
+                $crate::Tier::Avx2 | $crate::Tier::Avx512 => body($($argument),*),
             }
         }
     };

@@ -5,7 +5,8 @@
 //! and a block 16 channels. A tile is 16 pictures × 16 channels of one pixel, so a convolution is,
 //! for each output pixel, a sum of products of tiles. A batch that is no multiple of 16 leaves
 //! pictures of the last group unused; no kernel reads them as an operand of a sum. Channels past
-//! the last one are computed from zero weights and never read as an operand either.
+//! the last one hold zero: kernels compute them from zero weights and zero gradients, and a dense
+//! layer over several pixels multiplies them by zero weights.
 //!
 //! **Weights**: `[output block][position][input block][input in block][output in block]`, where a
 //! position is a tap of a window or a pixel of a dense layer's input. A tile is 16 inputs × 16
@@ -29,6 +30,11 @@ pub const fn pictures_in_group(batch: usize, group: usize) -> usize {
     if rest < TILE { rest } else { TILE }
 }
 
+/// `a · b`, also in a release build never a number that has wrapped.
+const fn times(a: usize, b: usize) -> usize {
+    a.checked_mul(b).expect("the sizes of a network fit an address")
+}
+
 /// The shape of activations: pixels and channels of one picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Map {
@@ -47,8 +53,12 @@ impl Map {
     }
 
     /// Pixels of a picture.
+    ///
+    /// # Panics
+    /// This and every length below: when the product does not fit a `usize`. Buffers are checked
+    /// by these lengths before their memory is touched, so none may wrap.
     pub const fn pixels(&self) -> usize {
-        self.height * self.width
+        times(self.height, self.width)
     }
 
     /// Blocks of channels in a pixel.
@@ -58,17 +68,17 @@ impl Map {
 
     /// Values that one pixel of a group takes.
     pub const fn pixel_len(&self) -> usize {
-        self.blocks() * TILE_LEN
+        times(self.blocks(), TILE_LEN)
     }
 
     /// Values that a group of 16 pictures takes.
     pub const fn group_len(&self) -> usize {
-        self.pixels() * self.pixel_len()
+        times(self.pixels(), self.pixel_len())
     }
 
     /// Values that a batch of `batch` pictures takes.
     pub const fn len(&self, batch: usize) -> usize {
-        blocks(batch) * self.group_len()
+        times(blocks(batch), self.group_len())
     }
 
     /// Position of one value.
@@ -100,20 +110,20 @@ impl WeightLayout {
     /// Tiles that one output block takes.
     pub const fn tiles_per_output_block(&self) -> usize {
         if self.gathered {
-            blocks(self.positions * self.channels)
+            blocks(times(self.positions, self.channels))
         } else {
-            self.positions * blocks(self.channels)
+            times(self.positions, blocks(self.channels))
         }
     }
 
     /// Number of values in packed form.
     pub const fn packed_len(&self) -> usize {
-        blocks(self.outputs) * self.tiles_per_output_block() * TILE_LEN
+        times(times(blocks(self.outputs), self.tiles_per_output_block()), TILE_LEN)
     }
 
     /// Number of values in plain form.
     pub const fn plain_len(&self) -> usize {
-        self.outputs * self.channels * self.positions
+        times(times(self.outputs, self.channels), self.positions)
     }
 
     /// Position in packed form of one weight.

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// How often an idle thread looks for work before it sleeps: some 50 µs, longer than the pause
+/// How often an idle thread looks for work before it sleeps: about 100 µs, longer than the pause
 /// between two operations of a step. With more threads than cores it sleeps at once, since its
 /// looking would take a core from a thread that has work.
-const SPINS: usize = 20_000;
+const SPINS: usize = 4_000;
 
 /// The largest number of threads a pool accepts.
 pub const MAX_THREADS: usize = 1024;
@@ -90,11 +90,12 @@ impl Pool {
     }
 
     /// Calls `task(index, worker)` once for each index below `tasks`, in any order, on any
-    /// thread; `worker` is below [`Pool::threads`] and no two calls at the same time share it.
+    /// thread; `worker` is below [`Pool::threads`] and no two tasks of one call share it at the same
+    /// time. A task must not start another operation on the same pool: it would wait for itself.
     ///
     /// # Panics
     /// When a task panics, after the other tasks have come to an end.
-    pub fn run(&self, tasks: usize, task: &Task<'_>) {
+    pub(crate) fn run(&self, tasks: usize, task: &Task<'_>) {
         if self.workers.is_empty() || tasks <= 1 {
             (0..tasks).for_each(|index| task(index, 0));
             return;
@@ -113,7 +114,8 @@ impl Pool {
     }
 
     /// Cuts `values` into chunks of `chunk_len` and calls `task(index, chunk)` for each, with
-    /// neighbouring chunks in runs of `run` on the same thread.
+    /// neighbouring chunks in runs of `run` on the same thread. A task must not start another
+    /// operation on the same pool.
     ///
     /// # Panics
     /// When `values` is no multiple of `chunk_len`, or a task panics.

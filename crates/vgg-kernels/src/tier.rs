@@ -81,7 +81,7 @@ impl FromStr for Tier {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TierError {
     /// A variable that names no tier.
-    #[error("{variable}={value} names no instruction set; use portable, avx2 or avx512, or unset it")]
+    #[error("{variable}={value} names no instruction set; use one of {names}, or unset it", names = names())]
     Unknown {
         /// The environment variable.
         variable: &'static str,
@@ -96,6 +96,11 @@ pub enum TierError {
         /// What is in the way.
         reason: String,
     },
+}
+
+/// The names of all tiers, for messages.
+fn names() -> String {
+    Tier::ALL.map(Tier::name).join(", ")
 }
 
 fn variable(name: &'static str) -> Result<Option<Tier>, TierError> {
@@ -122,8 +127,9 @@ fn choose_from(
             return Err(TierError::Required { required, reason: format!("VGG_MAX_ISA={cap} forbids it") });
         }
     }
-    let cap = cap.unwrap_or(Tier::Avx512);
-    Ok(Tier::ALL.into_iter().rev().find(|&tier| tier <= cap && is_available(tier)).unwrap_or(Tier::Portable))
+    let allowed = |tier| cap.is_none_or(|cap| tier <= cap);
+    let best = Tier::ALL.into_iter().rev().find(|&tier| allowed(tier) && is_available(tier));
+    Ok(best.unwrap_or(Tier::Portable))
 }
 
 #[cfg(test)]

@@ -119,13 +119,6 @@ fn assert_within(got: &[f64], expected: &[f64], bound: impl Fn(usize) -> f64) {
     }
 }
 
-#[test]
-fn the_tiers_that_these_tests_cover() {
-    let tiers: Vec<&str> = Kernels::available().iter().map(|kernels| kernels.tier().name()).collect();
-    println!("pointwise kernels: tiers covered: {}", tiers.join(", "));
-    assert!(tiers.contains(&"portable"));
-}
-
 /// The quotient of two small integers is rounded once to f64 and once to f32; f64 has more than
 /// twice f32's digits and two, so that the second rounding gives what one rounding to f32 gives.
 #[test]

@@ -7,6 +7,7 @@
 //! term after it, and the addition of the base of each chunk (Higham, Accuracy and Stability of
 //! Numerical Algorithms, section 3.1).
 
+use std::io::Write;
 use vgg_kernels::contraction::Run;
 use vgg_kernels::reference::{self, Shape4, pack_activations, unpack_activations};
 use vgg_kernels::{Contraction, Kernels, Map, Pool, TILE, Tier, WeightLayout};
@@ -95,7 +96,7 @@ impl Case {
         }
     }
 
-    /// Runs the kernels. Everything that must not be read starts as NaN.
+    /// Runs the kernels. Unused pictures and results start as NaN; padding of channels holds zero.
     fn run(&self, kernels: &Kernels, pool: &Pool, relu: bool, o: &Operands) -> Results {
         let contraction = match self.kernel {
             0 => Contraction::dense(self.input, self.outputs),
@@ -115,8 +116,10 @@ impl Case {
         let mut dx = vec![f32::NAN; self.input.len(batch)];
         let mut scratch = vec![f32::NAN; contraction.scratch_len(pool.threads())];
         contraction.backward_data(run, &dy, &weights, &mut dx, &mut scratch);
-        let mut dw = vec![f32::NAN; layout.packed_len()];
+        // Rows of inputs past the last one are never written; the engine starts with zeros.
+        let mut dw = vec![0.0; layout.packed_len()];
         contraction.backward_weights(run, &x, &dy, &mut dw);
+        assert!(padding_is_zero(&layout, &dw), "padding of dw of {self:?}");
         let mut plain_dw = vec![0.0; layout.plain_len()];
         layout.unpack(&dw, &mut plain_dw);
         Results {
@@ -125,6 +128,19 @@ impl Case {
             dw: plain_dw.into_iter().map(f64::from).collect(),
         }
     }
+}
+
+/// Whether everything in packed weights that belongs to no weight is zero, as the update needs it.
+fn padding_is_zero(layout: &WeightLayout, packed: &[f32]) -> bool {
+    let mut padding = vec![true; packed.len()];
+    for output in 0..layout.outputs {
+        for channel in 0..layout.channels {
+            for position in 0..layout.positions {
+                padding[layout.index(output, channel, position)] = false;
+            }
+        }
+    }
+    packed.iter().zip(padding).all(|(value, padding)| !padding || *value == 0.0)
 }
 
 /// Fills the pictures past the batch with NaN: no sum may read them.
@@ -137,6 +153,11 @@ fn unused_as_nan(map: Map, batch: usize, mut packed: Vec<f32>) -> Vec<f32> {
         }
     }
     packed
+}
+
+/// Prints straight to standard error, which a test harness does not keep to itself.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// A small generator of repeatable numbers (SplitMix64).
@@ -157,7 +178,6 @@ fn all_results(r: &Results) -> [(&'static str, &[f64]); 3] {
 fn small_integers_are_exact_on_every_tier() {
     let pool = Pool::new(3).unwrap();
     for kernels in Kernels::available() {
-        println!("tier {}", kernels.tier());
         for case in cases() {
             // Products up to 9 and at most 16,384 terms stay below 2²⁴.
             let mut next = numbers(1);
@@ -213,7 +233,11 @@ fn other_numbers_stay_within_the_bound_on_every_tier() {
                 }
             }
         }
-        println!("tier {}: largest error {:.1} % of the bound", kernels.tier(), 100.0 * worst);
+        say(format_args!(
+            "products: tier {}: largest error {:.1} % of the bound",
+            kernels.tier(),
+            100.0 * worst
+        ));
     }
 }
 
@@ -252,9 +276,10 @@ fn relu_keeps_nan() {
     }
 }
 
+/// Says which tiers the tests of this crate cover; `VGG_REQUIRE_ISA` turns a missing one into a
+/// failure.
 #[test]
 fn a_required_tier_is_there() {
-    // `VGG_REQUIRE_ISA` must turn a missing tier into a failure of the whole test run.
     let chosen = Tier::choose().unwrap();
-    println!("tiers of this processor: {:?}; chosen: {chosen}", Tier::available());
+    say(format_args!("kernels: tiers covered: {:?}; chosen: {chosen}", Tier::available()));
 }
