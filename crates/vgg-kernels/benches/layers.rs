@@ -1,14 +1,14 @@
 //! GFLOP/s of every layer of the tutorial's network, pass by pass, on every tier, beside the peak
 //! of the processor.
 //!
-//! `cargo bench -p vgg-kernels --bench layers -- [THREADS] [BATCH]`
+//! `cargo bench -p vgg-kernels --bench layers -- [THREADS] [BATCH] [TIER…]`
 //!
 //! Operations are counted as useful ones: taps outside the picture are neither computed nor
 //! counted. Each figure is the best of several runs, since whatever disturbs a run makes it slower.
 
 use std::time::{Duration, Instant};
 use vgg_kernels::contraction::Run;
-use vgg_kernels::{Contraction, Kernels, Map, Pool, TILE};
+use vgg_kernels::{Contraction, Kernels, Map, Pool, TILE, Tier};
 
 /// Side, input channels, output channels, window; window 0 is a dense layer. The first layer's
 /// windows are gathered, so it is a 1×1 convolution of nine channels.
@@ -29,6 +29,9 @@ const LAYERS: [(usize, usize, usize, usize); 14] = [
     (1, 1000, 10, 0),
 ];
 
+/// Length of the sums that show the peak: a tile row of A takes 8 KiB and the weights 16 KiB.
+const PEAK_CHANNELS: usize = 128;
+
 /// How long one pass of one layer is measured.
 const TIME: Duration = Duration::from_millis(400);
 
@@ -38,7 +41,11 @@ fn main() {
     let threads = numbers.first().copied().unwrap_or(cores);
     let batch = numbers.get(1).copied().unwrap_or(100);
     let pool = Pool::new(threads).expect("a number of threads from the command line that the system allows");
+    let tiers: Vec<Tier> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     for kernels in Kernels::available().into_iter().rev() {
+        if !tiers.is_empty() && !tiers.contains(&kernels.tier()) {
+            continue;
+        }
         let run = Run { kernels: &kernels, pool: &pool, batch };
         let peak = peak(run);
         println!("\n{}, {threads} threads, batch {batch}: peak {peak:.0} GFLOP/s", kernels.tier());
@@ -69,13 +76,13 @@ fn main() {
 /// GFLOP/s of a product whose operands stay in the first-level cache.
 fn peak(run: Run<'_>) -> f64 {
     let batch = TILE * 64 * run.pool.threads();
-    let contraction = Contraction::dense(Map::new(1, 1, 4 * TILE), 2 * TILE);
+    let contraction = Contraction::dense(Map::new(1, 1, PEAK_CHANNELS), 2 * TILE);
     let x = vec![0.5; contraction.input().len(batch)];
     let weights = vec![0.25; contraction.weights_len()];
     let bias = vec![0.0; 2 * TILE];
     let mut y = vec![0.0; contraction.output().len(batch)];
     let time = best(|| contraction.forward(Run { batch, ..run }, &x, &weights, &bias, false, &mut y));
-    (2 * batch * 4 * TILE * 2 * TILE) as f64 / time / 1e9
+    (2 * batch * PEAK_CHANNELS * 2 * TILE) as f64 / time / 1e9
 }
 
 /// Useful operations of a pass, and the seconds of the three passes; backward by data is left out

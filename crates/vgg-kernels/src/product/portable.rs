@@ -54,9 +54,7 @@ unsafe fn step<const ROWS: usize>(
     for (row, sums) in sums.iter_mut().enumerate() {
         // SAFETY: the caller promises it.
         let value = unsafe { *a.add(row * row_step) };
-        for (sum, b) in sums.iter_mut().zip(b) {
-            *sum += value * b;
-        }
+        *sums = std::array::from_fn(|lane| sums[lane] + value * b[lane]);
     }
 }
 
