@@ -7,7 +7,8 @@
 //! window of i. Hence `dxᵢ = dyᵢ · sᵢ^−β − 2αβ · xᵢ · Σ dyⱼ · xⱼ · sⱼ^−β / sⱼ`, with the scale
 //! computed anew from x, which is cheaper than to keep it.
 //!
-//! The power is libm's, which is plain Rust and so gives the same bits on every machine.
+//! The paper's β = 3/4 needs two square roots, which every machine rounds alike; another power is
+//! libm's, which is plain Rust and so gives the same bits on every machine too.
 
 use crate::Kernels;
 use crate::kernels::per_tier;
@@ -97,7 +98,7 @@ per_tier! {
                 let scales = scales(constants, channels, picture, block, x);
                 let start = block * TILE_LEN + picture * TILE;
                 for lane in 0..TILE.min(channels - block * TILE) {
-                    y[start + lane] = x[start + lane] / libm::powf(scales[lane], constants.beta);
+                    y[start + lane] = x[start + lane] / power(scales[lane], constants.beta);
                 }
             }
         }
@@ -152,7 +153,7 @@ fn shares_and_terms(
         let scales = scales(constants, channels, picture, block, x);
         let start = block * TILE_LEN + picture * TILE;
         for lane in 0..TILE.min(channels - block * TILE) {
-            shares[lane] = dy[start + lane] / libm::powf(scales[lane], constants.beta);
+            shares[lane] = dy[start + lane] / power(scales[lane], constants.beta);
             terms[lane] = shares[lane] * x[start + lane] / scales[lane];
         }
     }
@@ -171,6 +172,16 @@ fn scales(constants: &LrnConstants, channels: usize, picture: usize, block: usiz
         }
     }
     window_sums(constants.size, &squares).map(|sum| constants.k + constants.alpha * sum)
+}
+
+/// `scale^beta` for a positive scale.
+#[inline(always)] // Into each tier's function, to be compiled with its instructions.
+fn power(scale: f32, beta: f32) -> f32 {
+    if beta == 0.75 {
+        let root = scale.sqrt();
+        return root * root.sqrt();
+    }
+    libm::powf(scale, beta)
 }
 
 /// The sums over the windows around the channels of the middle block, first channel first.
