@@ -38,6 +38,7 @@ pub(crate) fn open(folder: &Path) -> Result<Splits, DataError> {
         ));
     }
     let validation = train.split_off_first()?;
+    check_classes(largest, [&validation, &train], &test)?;
     let classes = usize::from(largest) + 1;
     Ok(Splits {
         name: folder.display().to_string(),
@@ -45,6 +46,27 @@ pub(crate) fn open(folder: &Path) -> Result<Splits, DataError> {
         validation: validation.into_dataset(classes)?,
         test: test.into_dataset(classes)?,
     })
+}
+
+/// Refuses classes that no training picture shows: one corrupt label would make a network of many
+/// classes that can never be learned. The training file is given in its two parts.
+fn check_classes(largest: u8, [first, rest]: [&Part; 2], test: &Part) -> Result<(), DataError> {
+    let training = [&first.labels[..], &rest.labels].concat();
+    let Some(missing) = (0..=largest).find(|class| !training.contains(class)) else {
+        return Ok(());
+    };
+    for (path, labels) in [(&first.labels_path, &training), (&test.labels_path, &test.labels)] {
+        if let Some(position) = labels.iter().position(|&label| label == largest) {
+            return Err(DataError::invalid(
+                path.display(),
+                format!(
+                    "picture {position} has label {largest}, but no training picture has label {missing}"
+                ),
+                "correct the labels, or number the classes 0, 1, … without a gap",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The pictures of one pair of files.

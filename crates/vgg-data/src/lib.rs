@@ -22,6 +22,6 @@ pub mod stats;
 
 pub use dataset::{Dataset, Split, Splits};
 pub use error::{DataError, ErrorKind};
-pub use loader::{Batch, Loader, batches, permutation};
+pub use loader::{Batch, Loader, batches};
 pub use picture::{read_picture, write_png};
 pub use source::{Source, open};

@@ -10,16 +10,7 @@ use crate::error::DataError;
 
 /// The order of `count` pictures in `epoch`, by the shuffle of Fisher and Yates: each picture once,
 /// every order as likely as the next, and the same for the same arguments on every machine.
-///
-/// # Panics
-/// When `count` is above 2³².
-pub fn permutation(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
-    let mut order = Vec::new();
-    permute(seed, epoch, count, &mut order);
-    order
-}
-
-/// [`permutation`] into memory that is used again.
+/// It goes into memory that is used again.
 fn permute(seed: u64, epoch: u64, count: usize, order: &mut Vec<u32>) {
     assert!(count as u64 <= 1 << 32, "{count} pictures cannot be numbered by 32 bits");
     order.clear();
@@ -35,8 +26,9 @@ fn permute(seed: u64, epoch: u64, count: usize, order: &mut Vec<u32>) {
     }
 }
 
-/// Puts together the batches of training: each epoch all pictures once, in the epoch's
-/// [`permutation`]; the last batch of an epoch is short when the batch size does not divide them.
+/// Puts together the batches of training: each epoch all pictures once, in an order that is a
+/// function of seed and epoch; the last batch of an epoch is short when the batch size does not
+/// divide them.
 #[derive(Clone, Debug)]
 pub struct Loader {
     examples: usize,
@@ -70,11 +62,6 @@ impl Loader {
     /// Batches in one epoch, the short last one included.
     pub fn steps_per_epoch(&self) -> u64 {
         self.examples.div_ceil(self.batch_size) as u64
-    }
-
-    /// Pictures in a full batch.
-    pub fn batch_size(&self) -> usize {
-        self.batch_size
     }
 
     /// Replaces the content of `images` (`[picture][y][x][channel]`) and `labels` by batch number
@@ -137,6 +124,12 @@ mod tests {
         Dataset::new(images, labels, [1, 2, 1], numbered_classes(count.into())).unwrap()
     }
 
+    fn permutation(seed: u64, epoch: u64, count: usize) -> Vec<u32> {
+        let mut order = Vec::new();
+        permute(seed, epoch, count, &mut order);
+        order
+    }
+
     #[test]
     fn permutations_hold_each_number_once() {
         for count in [0, 1, 2, 3, 100, 55_000] {
@@ -171,7 +164,7 @@ mod tests {
     fn an_epoch_shows_each_picture_once_and_ends_with_a_short_batch() {
         let data = numbered(10);
         let mut loader = Loader::new(10, 4, 1).unwrap();
-        assert_eq!((loader.steps_per_epoch(), loader.batch_size()), (3, 4));
+        assert_eq!(loader.steps_per_epoch(), 3);
         let (mut images, mut labels) = (Vec::new(), Vec::new());
         for epoch in 0..3 {
             let mut seen = Vec::new();

@@ -45,7 +45,8 @@ impl fmt::Display for Source {
 /// MNIST comes in TensorFlow's split: the first 5,000 of the 60,000 training pictures are for
 /// validation, the other 55,000 for training, and 10,000 for the test. A folder is split alike:
 /// with 50,000 training pictures or more the first 5,000 are for validation, with fewer the first
-/// tenth (at least one). A folder's classes are 0 to the largest label in either label file.
+/// tenth (at least one). A folder's classes are 0 to the largest label in either label file, and the
+/// training file must show each of them.
 ///
 /// # Errors
 /// [`ErrorKind::Unreadable`](crate::ErrorKind::Unreadable) when files are missing or cannot be

@@ -258,6 +258,19 @@ fn files_must_belong_together() {
 }
 
 #[test]
+fn a_label_beyond_a_class_without_pictures_is_refused() {
+    let advice = "correct the labels, or number the classes";
+    let with = |count: u32, position: usize, label: u8| {
+        let mut labels: Vec<u8> = (0..count).map(|index| (index % 3) as u8).collect();
+        labels[position] = label;
+        idx(&[count], &labels)
+    };
+    refused(1, with(20, 17, 255), "picture 17 has label 255, but no training picture has label 3", advice);
+    refused(3, with(3, 1, 5), "picture 1 has label 5, but no training picture has label 3", advice);
+    refused(3, with(3, 2, 3), "picture 2 has label 3, but no training picture has label 3", advice);
+}
+
+#[test]
 fn too_little_to_learn_from_is_refused() {
     let mut files = files();
     files[0] = idx(&[1, 2, 3], &[0; 6]);

@@ -11,7 +11,8 @@
 //! and syncs its parent, so that a crash or a power cut at any moment leaves all checkpoints before
 //! it. The newest checkpoint is the one with the largest step whose hashes verify; no pointer file
 //! and no clock can say otherwise. Whoever deletes one renames it to `.trash-ckpt-…` first, so that
-//! no half-deleted checkpoint bears a checkpoint's name.
+//! no half-deleted checkpoint bears a checkpoint's name; and one that cannot be used is set aside as
+//! `damaged-ckpt-…`, which is kept for its owner and never looked at again.
 
 use crate::error::CheckpointError;
 use crate::files::{self, NewFile};
@@ -27,6 +28,7 @@ use vgg_arch::Network;
 const STATE_FILE: &str = "state.json";
 const TEMPORARY: &str = ".tmp-ckpt-";
 const TRASH: &str = ".trash-ckpt-";
+const DAMAGED: &str = "damaged-ckpt-";
 
 /// Largest `state.json` that is read.
 const LONGEST_STATE: u64 = 1 << 20;
@@ -55,7 +57,7 @@ pub struct Newest {
 
 impl Checkpoint {
     /// Whether the checkpoint has [`TensorSet::Momentum`].
-    pub fn has_momentum(&self) -> bool {
+    fn has_momentum(&self) -> bool {
         self.manifest.hash_of(TensorSet::Momentum.file_name()).is_some()
     }
 
@@ -189,6 +191,32 @@ pub fn prune(model_dir: &Path, keep: usize) -> Result<Vec<PathBuf>, CheckpointEr
     }
     checkpoints.truncate(surplus);
     checkpoints.into_iter().map(|(_, path)| discard(&path).map(|()| path)).collect()
+}
+
+/// Takes a checkpoint that cannot be used out of the way: it is renamed to `damaged-ckpt-…` and its
+/// new path returned. From then on it is neither listed nor counted nor deleted. Call it while
+/// holding the [lock](crate::lock()).
+///
+/// # Errors
+/// Trouble with renaming.
+pub fn set_aside(path: &Path) -> Result<PathBuf, CheckpointError> {
+    let (mut aside, mut number) = (sibling(path, DAMAGED), 1_u64);
+    while aside.exists() {
+        number += 1;
+        aside = sibling(path, &format!("damaged-{number}-ckpt-"));
+    }
+    files::rename_directory(path, &aside)?;
+    Ok(aside)
+}
+
+/// Deletes the checkpoint of `step` if there is one. Call it while holding the
+/// [lock](crate::lock()).
+///
+/// # Errors
+/// Trouble with renaming or removing.
+pub fn remove(model_dir: &Path, step: u64) -> Result<(), CheckpointError> {
+    let path = model_dir.join(directory_name(step));
+    if path.is_dir() { discard(&path) } else { Ok(()) }
 }
 
 /// Removes what interrupted calls of [`save`] and [`prune`] left in `model_dir`. Call it while

@@ -60,7 +60,7 @@ pub enum CheckpointError {
     },
     /// A value to be saved is infinite or not a number. Nothing was saved.
     #[error(
-        "no checkpoint was saved: in {file}, value {position} of {parameter} would be {value}; go on from the last checkpoint with a smaller learning rate",
+        "no checkpoint was saved: in {file}, value {position} of {parameter} would be {value}; train again with a smaller learning rate",
         file = set.file_name()
     )]
     NonFinite {

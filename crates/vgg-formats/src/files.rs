@@ -12,10 +12,7 @@ pub(crate) fn create_directories(path: &Path) -> Result<(), CheckpointError> {
         return Ok(());
     }
     fs::create_dir_all(path).map_err(|source| create_error(path, source))?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-        _ => sync_directory(Path::new(".")),
-    }
+    sync_parent(path)
 }
 
 /// Creates the directory `path`, in place of whatever a dead process left there.
@@ -24,6 +21,34 @@ pub(crate) fn create_empty_directory(path: &Path) -> Result<(), CheckpointError>
         remove_directory(path)?;
     }
     fs::create_dir(path).map_err(|source| create_error(path, source))
+}
+
+/// Replaces a file, or creates it, so that a crash leaves the old content or the new one, never a
+/// part: the bytes are on the disk before the name is.
+///
+/// # Errors
+/// The file cannot be created or written; what was there before is still there.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let temporary = PathBuf::from(name);
+    // What a dead process left there is overwritten.
+    let mut file = File::create(&temporary).map_err(|source| create_error(path, source))?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    written.and_then(|()| fs::rename(&temporary, path)).map_err(|source| {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&temporary);
+        write_error(path, source)
+    })?;
+    sync_parent(path)
+}
+
+/// Makes the name of `path` durable.
+fn sync_parent(path: &Path) -> Result<(), CheckpointError> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+        _ => sync_directory(Path::new(".")),
+    }
 }
 
 /// Makes the names in a directory durable.
@@ -41,7 +66,7 @@ pub(crate) fn sync_directory(path: &Path) -> Result<(), CheckpointError> {
 /// Renames a directory within its parent and makes that durable.
 pub(crate) fn rename_directory(from: &Path, to: &Path) -> Result<(), CheckpointError> {
     fs::rename(from, to).map_err(|source| write_error(to, source))?;
-    to.parent().map_or(Ok(()), sync_directory)
+    sync_parent(to)
 }
 
 /// Removes a directory with everything in it.

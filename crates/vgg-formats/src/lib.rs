@@ -15,8 +15,9 @@ mod manifest;
 pub mod state;
 mod tensors;
 
-pub use checkpoint::{Checkpoint, Newest, list, load, load_newest, prune, save, sweep};
+pub use checkpoint::{Checkpoint, Newest, list, load, load_newest, prune, remove, save, set_aside, sweep};
 pub use error::{CheckpointError, ErrorKind};
+pub use files::replace_file;
 pub use lock::{LockGuard, lock};
 pub use state::{CheckpointState, FORMAT_VERSION, NetworkId};
 pub use tensors::TensorSet;

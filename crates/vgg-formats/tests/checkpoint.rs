@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use vgg_formats::{
     CheckpointError, CheckpointState, ErrorKind, FORMAT_VERSION, TensorSet, list, load, load_newest, lock,
-    prune, save, sweep,
+    prune, remove, replace_file, save, set_aside, sweep,
 };
 
 #[test]
@@ -20,7 +20,6 @@ fn every_bit_comes_back() {
     assert!(newest.skipped.is_empty());
     assert_eq!(newest.checkpoint.path, path);
     assert_eq!(newest.checkpoint.state, state(55_000));
-    assert!(newest.checkpoint.has_momentum());
     for set in [TensorSet::Weights, TensorSet::Momentum] {
         assert_eq!(bits(&newest.checkpoint, set), expected_bits(set));
     }
@@ -32,7 +31,6 @@ fn without_momentum_there_is_no_optimizer_file() {
     let path = save(dir.path(), &state(1), &network(), false, give).unwrap();
     assert_eq!(names(&path), ["MANIFEST", "state.json", "weights.safetensors"]);
     let checkpoint = load(&path, &network()).unwrap();
-    assert!(!checkpoint.has_momentum());
     let error = checkpoint.read(TensorSet::Momentum, |_, _| Ok::<(), std::fmt::Error>(())).unwrap_err();
     assert!(matches!(error, CheckpointError::NoMomentum { .. }), "{error}");
 }
@@ -202,6 +200,51 @@ fn prune_deletes_nothing_while_the_newest_is_damaged() {
 }
 
 #[test]
+fn what_is_set_aside_is_kept_and_neither_listed_nor_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    save_at(dir.path(), 1);
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        let path = save_at(dir.path(), 2);
+        fs::write(path.join("MANIFEST"), "").unwrap();
+        kept.push(set_aside(&path).unwrap());
+    }
+    assert_eq!(kept[0], dir.path().join("damaged-ckpt-000000002"));
+    assert_eq!(list(dir.path()).unwrap().len(), 1);
+    assert!(prune(dir.path(), 1).unwrap().is_empty());
+    sweep(dir.path()).unwrap();
+    assert!(kept.iter().all(|path| path.join("weights.safetensors").exists()));
+    assert!(kept[1] != kept[0] && kept[2] != kept[1]);
+}
+
+#[test]
+fn one_checkpoint_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    (1..=3).for_each(|step| drop(save_at(dir.path(), step)));
+    remove(dir.path(), 2).unwrap();
+    remove(dir.path(), 7).unwrap();
+    assert_eq!(names(dir.path()), ["ckpt-000000001", "ckpt-000000003"]);
+}
+
+#[test]
+fn a_file_is_replaced_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    replace_file(&path, b"old and long").unwrap();
+    fs::write(dir.path().join("file.new"), "left by a dead process").unwrap();
+    replace_file(&path, b"new").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+    // A directory cannot be replaced by a file.
+    let occupied = dir.path().join("occupied");
+    fs::create_dir(&occupied).unwrap();
+    let error = replace_file(&occupied, b"new").unwrap_err();
+    assert!(error.kind() == ErrorKind::Io && error.to_string().contains("occupied"), "{error}");
+    assert_eq!(names(dir.path()), ["file", "occupied"]);
+    let error = replace_file(&dir.path().join("missing/file"), b"new").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CannotCreate);
+}
+
+#[test]
 fn leftovers_are_ignored_and_swept() {
     let dir = tempfile::tempdir().unwrap();
     save_at(dir.path(), 1);
@@ -248,7 +291,12 @@ fn a_file_in_place_of_the_model_directory_cannot_be_created() {
 fn the_second_lock_names_the_holder_of_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let model_dir = dir.path().join("deep").join("model");
-    let guard = lock(&model_dir).unwrap();
+    let mut guard = lock(&model_dir).unwrap();
+    // Before the holder has written its number, the file is as it was.
+    assert_eq!(fs::read(model_dir.join(".lock")).unwrap(), b"");
+    assert!(matches!(lock(&model_dir), Err(CheckpointError::Locked { holder: None, .. })));
+    guard.write_holder().unwrap();
+    guard.write_holder().unwrap();
     let error = lock(&model_dir).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);
     assert!(

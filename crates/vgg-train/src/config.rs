@@ -1,13 +1,15 @@
 //! Everything that a run is, and its file `config.toml` in the model directory.
 
 use crate::error::TrainError;
+use crate::options::precision_named;
 use crate::recipe::Recipe;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 use vgg_arch::{Network, Shape};
+use vgg_data::Source;
 use vgg_formats::TensorSet;
 
 /// Name of the file in a model directory.
@@ -104,7 +106,7 @@ impl Config {
             }
             Err(error) => return Err(TrainError::io("read", &path, error)),
         };
-        let config: Self = toml::from_str(&text).map_err(|error| damaged(&path, error.to_string().trim()))?;
+        let config: Self = toml::from_str(&text).map_err(|error| damaged(&path, &one_line(&error, &text)))?;
         if config.version != VERSION {
             let reason = format!("its version is {}, this program understands {VERSION}", config.version);
             return Err(damaged(&path, &reason));
@@ -125,7 +127,7 @@ impl Config {
                 path.display()
             ))
         })?;
-        write_atomically(&path, text.as_bytes())
+        Ok(vgg_formats::replace_file(&path, text.as_bytes())?)
     }
 
     /// Whether updates have momentum.
@@ -153,9 +155,12 @@ impl Config {
     /// Refuses values that no run can be made with.
     ///
     /// # Errors
-    /// [`TrainError::Usage`] that names the value.
+    /// [`TrainError::Usage`], or that of a name that nothing has; both name the value.
     pub fn check(&self) -> Result<(), TrainError> {
         self.recipe.check()?;
+        self.build_network()?;
+        precision_named(&self.run.precision)?;
+        self.data.source.parse::<Source>()?;
         let RunConfig { seed, batch_size, steps, .. } = self.run;
         if batch_size == 0 {
             return Err(TrainError::Usage("the batch size is 0; give one of at least 1".to_owned()));
@@ -181,26 +186,32 @@ impl Config {
 
     /// What differs between this saved configuration and the one asked for, as
     /// `key (saved …, asked …)`; `None` when nothing does.
-    pub fn differences(&self, asked: &Self) -> Option<String> {
-        let (mut saved_values, mut asked_values) = (self.identity(), asked.identity());
+    ///
+    /// # Errors
+    /// When one of them has a value that its file cannot hold.
+    pub fn differences(&self, asked: &Self) -> Result<Option<String>, TrainError> {
+        let (mut saved_values, mut asked_values) = (self.identity()?, asked.identity()?);
         if self.data.fingerprint != asked.data.fingerprint {
             for (values, config) in [(&mut saved_values, self), (&mut asked_values, asked)] {
                 values.insert("data.source".to_owned(), config.data.source.clone());
             }
         }
-        differences(&saved_values, &asked_values)
+        Ok(differences(&saved_values, &asked_values))
     }
 
     /// Every value that makes the run what it is, by its key in the file. The source of the data
     /// does not: the fingerprint tells whether they are the same, and a folder may move.
-    pub(crate) fn identity(&self) -> BTreeMap<String, String> {
+    ///
+    /// # Errors
+    /// When a value cannot be written as TOML; whatever has passed [`Config::check`] can.
+    pub(crate) fn identity(&self) -> Result<BTreeMap<String, String>, TrainError> {
+        let value = toml::Value::try_from(self).map_err(|error| {
+            TrainError::Usage(format!("the options of this run cannot be written to {CONFIG_FILE}: {error}"))
+        })?;
         let mut values = BTreeMap::new();
-        // Whatever has passed the check can be written as TOML.
-        if let Ok(value) = toml::Value::try_from(self) {
-            flatten("", &value, &mut values);
-        }
+        flatten("", &value, &mut values);
         values.remove("data.source");
-        values
+        Ok(values)
     }
 }
 
@@ -212,8 +223,12 @@ pub(crate) fn differences(
     let mut keys: Vec<&String> = saved.keys().chain(asked.keys()).collect();
     keys.sort();
     keys.dedup();
-    let value =
-        |side: &BTreeMap<String, String>, key: &str| side.get(key).map_or("none".to_owned(), String::clone);
+    let value = |side: &BTreeMap<String, String>, key: &str| match side.get(key) {
+        None => "none".to_owned(),
+        // Eight digits, after a quotation mark, tell two hashes apart as well as all 64 would.
+        Some(hash) if key == "data.fingerprint" => hash.chars().skip(1).take(8).chain(['…']).collect(),
+        Some(value) => value.clone(),
+    };
     let differing: Vec<String> = keys
         .into_iter()
         .filter(|key| saved.get(*key) != asked.get(*key))
@@ -244,27 +259,11 @@ fn damaged(path: &Path, reason: &str) -> TrainError {
     ))
 }
 
-/// Writes a file so that a crash leaves the old one or the new one, never a part: the bytes are on
-/// the disk before the name is.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let temporary = PathBuf::from(name);
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        match path.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
-    };
-    write().map_err(|error| {
-        // The first error counts; a left-over temporary file is overwritten by the next attempt.
-        let _ = fs::remove_file(&temporary);
-        TrainError::io("write", path, error)
-    })
+/// What is wrong with TOML text, and in which line.
+fn one_line(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message().replace('\n', ", ");
+    let before = error.span().and_then(|span| text.get(..span.start));
+    before.map_or(message.clone(), |before| format!("line {}: {message}", before.matches('\n').count() + 1))
 }
 
 #[cfg(test)]
@@ -276,7 +275,7 @@ mod tests {
         let network = Network::new("vgg13", "tutorial", Shape::new(28, 28, 1), 2).unwrap();
         let data = DataConfig {
             source: "mnist".into(),
-            fingerprint: "0123".into(),
+            fingerprint: "01234567".repeat(8),
             class_names: vec!["a".into(), "\"b\"\n".into()],
         };
         let run = RunConfig { seed: 7, batch_size: 100, steps: 1100, precision: "f32".into() };
@@ -313,14 +312,21 @@ mod tests {
         let path = folder.path().join(CONFIG_FILE);
         config().save(folder.path()).unwrap();
         let good = fs::read_to_string(&path).unwrap();
+        let seed_line = good.lines().position(|line| line == "seed = 7").unwrap() + 1;
         for (bad, part) in [
             (good.replace("seed = 7", "seed = 7\ncolour = 1"), "colour"),
             (good.replace("seed = 7", "seed = -7"), "-7"),
             (good.replace("version = 1", "version = 9"), "version is 9"),
             (good.replace("batch_size = 100", "batch_size = 0"), "batch size is 0"),
             (good.replace("steps = 1100", "steps = 0"), "0 steps"),
-            (good.replace("learning_rate = 0.02", "learning_rate = nan"), "NaN"),
+            (good.replace("learning_rate = 0.003", "learning_rate = nan"), "NaN"),
             (good.replace("classes = 2", "classes = 3"), "2 class names for 3 classes"),
+            (good.replace("\"vgg13\"", "\"vgg99\""), "vgg99"),
+            (good.replace("\"tutorial\"", "\"lesson\""), "lesson"),
+            (good.replace("height = 28", "height = 0"), "0×28×1"),
+            (good.replace("precision = \"f32\"", "precision = \"f8\""), "f8"),
+            (good.replace("source = \"mnist\"", "source = \"\""), "the name is empty"),
+            (good.replace("seed = 7", "seed = = 7"), &format!("line {seed_line}: ")),
             (good[..good.len() / 2].to_owned(), "cannot be used"),
         ] {
             assert_ne!(bad, good, "{part}");
@@ -329,6 +335,7 @@ mod tests {
             assert_eq!(error.exit_code(), 65);
             let message = error.to_string();
             assert!(message.contains(part) && message.contains(CONFIG_FILE), "{message}");
+            assert_eq!(message.lines().count(), 1, "{message}");
         }
         fs::write(&path, [0xff, 0xfe]).unwrap();
         assert!(Config::load(folder.path()).unwrap_err().to_string().contains("UTF-8"));
@@ -338,24 +345,26 @@ mod tests {
     fn a_seed_beyond_the_files_integers_is_refused() {
         let mut config = config();
         config.run.seed = u64::MAX;
+        assert!(config.identity().is_err(), "no identity must not pass for an equal one");
         assert!(config.check().unwrap_err().to_string().contains("18446744073709551615"));
     }
 
     #[test]
     fn differences_have_a_key_and_both_values() {
         let (saved, mut asked) = (config(), config());
-        assert_eq!(saved.differences(&asked), None);
+        assert_eq!(saved.differences(&asked).unwrap(), None);
         asked.data.source = "elsewhere".into();
-        assert_eq!(saved.differences(&asked), None, "the same data elsewhere are the same data");
-        asked.data.fingerprint = "4567".into();
-        let text = saved.differences(&asked).unwrap();
+        assert_eq!(saved.differences(&asked).unwrap(), None, "the same data elsewhere are the same data");
+        asked.data.fingerprint = "89abcdef".repeat(8);
+        let text = saved.differences(&asked).unwrap().unwrap();
+        assert!(text.contains("data.fingerprint (saved 01234567…, asked 89abcdef…)"), "{text}");
         assert!(text.contains("data.source (saved mnist, asked elsewhere)"), "{text}");
         asked.data.fingerprint = saved.data.fingerprint.clone();
         asked.run.batch_size = 50;
         asked.recipe.learning_rate = 0.5;
         assert_eq!(
-            saved.differences(&asked).unwrap(),
-            "recipe.learning_rate (saved 0.02, asked 0.5), run.batch_size (saved 100, asked 50)"
+            saved.differences(&asked).unwrap().unwrap(),
+            "recipe.learning_rate (saved 0.003, asked 0.5), run.batch_size (saved 100, asked 50)"
         );
     }
 }

@@ -63,16 +63,15 @@ pub enum TrainError {
         /// The file.
         path: PathBuf,
     },
-    /// The loss stopped being a finite number.
-    #[error(
-        "training diverged: the loss is {loss} after {step} steps; the last checkpoint before is intact. Train \
-         in another --model-dir with a smaller --learning-rate"
-    )]
+    /// The loss or the weights stopped being finite numbers.
+    #[error("training diverged after {step} steps: {cause}; {next}")]
     Diverged {
-        /// The loss.
-        loss: f32,
-        /// Updates made before it was found.
+        /// Which number is not finite.
+        cause: String,
+        /// Updates that made the network of which that was found.
         step: u64,
+        /// Which checkpoint remains, where that is known, and what to do.
+        next: String,
     },
     /// An evaluation was asked to stop.
     #[error("interrupted")]
@@ -96,6 +95,12 @@ impl TrainError {
             Self::Diverged { .. } => 76,
             Self::Interrupted => 130,
         }
+    }
+
+    /// A network that `step` updates have spoilt.
+    pub(crate) fn diverged(cause: String, step: u64) -> Self {
+        let next = "train in another --model-dir with a smaller --learning-rate".to_owned();
+        Self::Diverged { cause, step, next }
     }
 
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
@@ -131,7 +136,7 @@ mod tests {
             || TrainError::Create { path: "a".into(), source: io::ErrorKind::PermissionDenied.into() };
         let io = || TrainError::io("read", Path::new("a"), io::ErrorKind::StorageFull.into());
         let locked = CheckpointError::Locked { path: "a".into(), holder: None };
-        let diverged = TrainError::Diverged { loss: f32::NAN, step: 3 };
+        let diverged = TrainError::diverged("the loss is NaN".into(), 3);
         let missing = vgg_data::open(&vgg_data::Source::Folder("no/such/folder".into())).unwrap_err();
         for (error, code) in [
             (TrainError::Usage("a".into()), 2),

@@ -7,13 +7,13 @@ use crate::evaluate::{Evaluation, evaluate};
 use crate::events::Listener;
 use crate::options::{TrainOptions, precision_named};
 use crate::predict::{Prediction, predict};
-use crate::start::{Prepared, restore, skipped};
+use crate::start::{Prepared, restore};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use vgg_arch::Network;
 use vgg_data::{Dataset, Splits};
-use vgg_engine::{Engine, EngineError, EngineInfo, EngineOptions, Precision};
-use vgg_formats::TensorSet;
+use vgg_engine::{Engine, EngineError, EngineOptions};
+use vgg_formats::{CheckpointError, TensorSet};
 
 /// Makes an engine for a network; `&vgg_engine::cpu_engine` is one.
 pub type EngineFactory<'a> = &'a dyn Fn(&Network, &EngineOptions) -> Result<Box<dyn Engine>, EngineError>;
@@ -35,8 +35,6 @@ pub struct OpenOptions {
     pub batch_size: usize,
     /// Number of threads; 0 takes one for each core.
     pub threads: usize,
-    /// Format of the operands of products; the one of the run by default.
-    pub precision: Option<Precision>,
 }
 
 /// A run of training that has ended well.
@@ -64,8 +62,8 @@ pub enum Ending {
 
 /// Trains: a new run, or the run in the model directory from its newest checkpoint on. Nothing in
 /// the model directory is changed, and none is made, before every option, the data and a present
-/// run's configuration are known to be good. Setting `stop` ends training after the present step;
-/// what has been learned is saved.
+/// run's configuration are known to be good. Setting `stop` ends training after the present step
+/// (and the evaluation that follows it); what has been learned is saved.
 ///
 /// # Errors
 /// Whatever [`TrainError`] says; see [`TrainError::exit_code`].
@@ -99,21 +97,19 @@ impl Estimator {
             return Err(TrainError::Usage("the batch size is 0; give one of at least 1".to_owned()));
         }
         let config = Config::load(model_dir)?.ok_or_else(untrained)?;
-        let precision = match options.precision {
-            None | Some(Precision::Auto) => precision_named(&config.run.precision)?,
-            Some(precision) => precision,
-        };
         let engine_options = EngineOptions {
             batch_size: options.batch_size,
             threads: options.threads,
-            precision,
+            precision: precision_named(&config.run.precision)?,
             training: false,
             momentum: false,
         };
         let mut engine = make_engine(&config.build_network()?, &engine_options)?;
         let newest = vgg_formats::load_newest(model_dir, engine.network())?.ok_or_else(untrained)?;
         let global_step = restore(engine.as_mut(), &config, &newest.checkpoint, &[TensorSet::Weights])?;
-        Ok(Self { config, engine, global_step, warnings: skipped(&newest) })
+        let warning = |error: &CheckpointError| format!("{error}. Going on from step {global_step}");
+        let warnings = newest.skipped.iter().map(|(_, error)| warning(error)).collect();
+        Ok(Self { config, engine, global_step, warnings })
     }
 
     /// What the user should know of: newer checkpoints that are damaged and were passed over.
@@ -151,11 +147,6 @@ impl Estimator {
     /// The network.
     pub fn network(&self) -> &Network {
         self.engine.network()
-    }
-
-    /// What it runs on.
-    pub fn engine_info(&self) -> EngineInfo {
-        self.engine.info()
     }
 
     /// Updates made.

@@ -61,16 +61,16 @@ pub fn evaluate(
     if evaluation.loss.is_finite() {
         return Ok(evaluation);
     }
-    Err(TrainError::Diverged { loss: evaluation.loss as f32, step: global_step })
+    Err(TrainError::diverged(format!("the loss is {}", evaluation.loss), global_step))
 }
 
-/// Refuses data whose pictures or classes are not those of the network.
-pub(crate) fn check_fit(network: &Network, data: &Dataset) -> Result<(), TrainError> {
+/// Refuses pictures of another size than the network's, and labels that it has no class for.
+fn check_fit(network: &Network, data: &Dataset) -> Result<(), TrainError> {
     let found = Shape::new(data.height(), data.width(), data.channels());
-    if found != network.input || data.classes() != network.classes {
+    if found != network.input || data.classes() > network.classes {
         return Err(TrainError::Incompatible(format!(
-            "the data have pictures of {found} in {} classes, but the network takes {} in {}; give data like \
-             those it was trained with",
+            "pictures of {found} in {} classes, but the network takes pictures of {} in at most {} classes; give \
+             data like those it was trained with",
             data.classes(),
             network.input,
             network.classes

@@ -29,5 +29,5 @@ pub use events::{Event, Listener, RunInfo, StepReport};
 pub use log::Log;
 pub use options::{Length, PRECISIONS, TrainOptions, precision_named};
 pub use predict::Prediction;
-pub use recipe::{DEFAULT_RECIPE, Overrides, RECIPES, Recipe, RecipeRow, recipe_names};
+pub use recipe::{DEFAULT_RECIPE, Overrides, RECIPES, Recipe, RecipeRow};
 pub use schedule::Schedule;

@@ -8,7 +8,7 @@ use std::io::Write;
 /// Steps from one line of the log to the next.
 const INTERVAL: u64 = 100;
 
-/// Writes loss, step and speed every 100 steps, checkpoints and the end. An output that cannot be
+/// Writes what the run is, loss, step and speed every 100 steps, checkpoints and the end. An output that cannot be
 /// written (a closed pipe) does not disturb training.
 pub struct Log<W> {
     output: W,
@@ -27,23 +27,30 @@ impl<W: Write> Log<W> {
         let _ = writeln!(self.output, "{line}");
     }
 
-    fn start(&mut self, verb: &str, run: &RunInfo<'_>) {
+    /// Everything about the run, when there is something to train.
+    fn start(&mut self, start: &str, info: &RunInfo<'_>) -> Result<(), TrainError> {
         self.since = None;
-        if run.global_step >= run.end {
-            return;
+        if info.global_step >= info.end {
+            return Ok(());
         }
-        let (network, engine) = (&run.config.network, run.engine);
+        let (network, recipe, run) = (&info.config.network, &info.config.recipe, &info.config.run);
+        let (engine, source) = (info.engine, &info.config.data.source);
+        let parameters = Thousands(info.config.build_network()?.parameter_count() as u64);
+        let (end, steps, epoch) =
+            (Thousands(info.end), Thousands(run.steps), Thousands(info.steps_per_epoch));
+        self.line(format_args!("kernels   {} {}, {} threads", engine.tier, engine.precision, engine.threads));
+        self.line(format_args!("network   {}, head {}, {parameters} parameters", network.name, network.head));
         self.line(format_args!(
-            "{verb} {} on {} in {}: steps {} to {}, {} threads, kernels {}, {}",
-            network.name,
-            run.config.data.source,
-            run.model_dir.display(),
-            run.global_step + 1,
-            run.end,
-            engine.threads,
-            engine.tier,
-            engine.precision,
+            "data      {source}: pictures of {}, {} classes",
+            network.input, network.classes
         ));
+        self.line(format_args!(
+            "recipe    {}: learning rate {}, {} pictures a step, seed {}",
+            recipe.name, recipe.learning_rate, run.batch_size, run.seed
+        ));
+        self.line(format_args!("run       {start}, to step {end} of {steps}; an epoch has {epoch} steps"));
+        self.line(format_args!("kept in   {}", info.model_dir.display()));
+        Ok(())
     }
 
     fn step(&mut self, report: &StepReport) {
@@ -66,8 +73,10 @@ impl<W: Write> Log<W> {
 impl<W: Write> Listener for Log<W> {
     fn notice(&mut self, event: &Event<'_>) -> Result<(), TrainError> {
         match *event {
-            Event::Started(run) => self.start("Training", run),
-            Event::Resumed(run) => self.start("Going on with", run),
+            Event::Started(run) => self.start("from the start", run)?,
+            Event::Resumed(run) => {
+                self.start(&format!("resumed at step {}", Thousands(run.global_step)), run)?;
+            }
             Event::Step(report) => self.step(report),
             Event::Saved { global_step, path } => {
                 self.line(format_args!("Saving checkpoints for {global_step} into {}.", path.display()));
@@ -82,6 +91,9 @@ impl<W: Write> Listener for Log<W> {
             Event::Finished { global_step, loss: None } => {
                 self.line(format_args!("Nothing to train: step {global_step} has been reached."));
             }
+            Event::Interrupted { global_step: 0 } => {
+                self.line(format_args!("Interrupted before the first step; there was nothing to save."));
+            }
             Event::Interrupted { global_step } => {
                 self.line(format_args!("Interrupted; all {global_step} steps are saved."));
             }
@@ -89,6 +101,23 @@ impl<W: Write> Listener for Log<W> {
             Event::Saving { .. } | Event::Evaluating { .. } => {}
         }
         Ok(())
+    }
+}
+
+/// A whole number with a comma between thousands.
+pub struct Thousands(pub u64);
+
+impl fmt::Display for Thousands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+        for (position, digit) in digits.chars().enumerate() {
+            if position > 0 && (digits.len() - position).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        f.pad(&text)
     }
 }
 
@@ -132,6 +161,56 @@ mod tests {
              Saving checkpoints for 55000 into DIR/ckpt-055000.\n\
              Loss for final step: 0.007031409.\n"
         );
+    }
+
+    fn told(tell: impl FnOnce(&mut Log<Vec<u8>>)) -> String {
+        let mut log = Log::new(Vec::new());
+        tell(&mut log);
+        String::from_utf8(log.output).unwrap()
+    }
+
+    #[test]
+    fn a_run_is_described_unless_it_is_at_its_end() {
+        let splits = vgg_data::open(&vgg_data::Source::Mnist).unwrap();
+        let options = crate::TrainOptions::new("model");
+        let (_, config) = options.resolve(None, &splits, &vgg_data::Source::Mnist).unwrap();
+        let engine = vgg_engine::EngineInfo {
+            tier: "avx2".into(),
+            precision: "f32".into(),
+            threads: 2,
+            batch_size: 100,
+            arena_bytes: 0,
+        };
+        let model_dir = Path::new("model");
+        let (config, engine) = (&config, &engine);
+        let run = RunInfo { model_dir, config, engine, global_step: 3, end: 1_000, steps_per_epoch: 550 };
+        let text = told(|log| log.notice(&Event::Resumed(&run)).unwrap());
+        assert_eq!(
+            text,
+            "kernels   avx2 f32, 2 threads\n\
+             network   vgg13, head tutorial, 32,393,410 parameters\n\
+             data      mnist: pictures of 28×28×1, 10 classes\n\
+             recipe    fast: learning rate 0.003, 100 pictures a step, seed 1\n\
+             run       resumed at step 3, to step 1,000 of 1,100; an epoch has 550 steps\n\
+             kept in   model\n"
+        );
+        let run = RunInfo { end: 2, ..run };
+        assert_eq!(told(|log| log.notice(&Event::Resumed(&run)).unwrap()), "");
+    }
+
+    #[test]
+    fn an_interrupt_says_what_is_saved() {
+        let text = |global_step| told(|log| log.notice(&Event::Interrupted { global_step }).unwrap());
+        assert_eq!(text(3), "Interrupted; all 3 steps are saved.\n");
+        assert_eq!(text(0), "Interrupted before the first step; there was nothing to save.\n");
+    }
+
+    #[test]
+    fn thousands_are_separated() {
+        let shown: Vec<String> =
+            [0, 12, 999, 1000, 32_393_410].iter().map(|&n| Thousands(n).to_string()).collect();
+        assert_eq!(shown, ["0", "12", "999", "1,000", "32,393,410"]);
+        assert_eq!(format!("{:>7}", Thousands(1000)), "  1,000");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `metrics.jsonl`: what training measured, one JSON object a line.
 
-use crate::config::write_atomically;
 use crate::error::TrainError;
 use crate::evaluate::Evaluation;
 use crate::events::{Event, Listener, StepReport};
@@ -53,7 +52,7 @@ impl Metrics {
             Ok(old) => {
                 let kept = lines_up_to(&old, global_step);
                 if kept.len() != old.len() {
-                    write_atomically(&path, &kept)?;
+                    vgg_formats::replace_file(&path, &kept)?;
                 }
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -2,9 +2,9 @@
 
 use crate::config::{CONFIG_FILE, Config, DataConfig, RunConfig};
 use crate::error::TrainError;
-use crate::recipe::{DEFAULT_RECIPE, Overrides, Recipe, recipe_row};
+use crate::recipe::{DEFAULT_RECIPE, Overrides, Recipe, RecipeRow, recipe_row};
 use std::path::PathBuf;
-use vgg_arch::{Network, Shape};
+use vgg_arch::{ArchError, Network, Shape};
 use vgg_data::{Loader, Source, Splits};
 use vgg_engine::Precision;
 
@@ -117,30 +117,14 @@ impl TrainOptions {
     ) -> Result<(Network, Config), TrainError> {
         self.check()?;
         let network = self.network(saved, splits)?;
-        let recipe_name = self.recipe.as_deref().unwrap_or(DEFAULT_RECIPE);
-        let row = recipe_row(recipe_name)?;
+        let row = recipe_row(self.recipe.as_deref().unwrap_or(DEFAULT_RECIPE))?;
         let recipe = match saved {
             Some(saved) if self.recipe.as_ref().is_none_or(|name| *name == saved.recipe.name) => {
                 saved.recipe.clone()
             }
             _ => Recipe::from_row(row),
         };
-        let batch_size =
-            self.batch_size.or(saved.map(|saved| saved.run.batch_size)).unwrap_or(row.batch_size);
-        let steps_per_epoch = Loader::new(splits.train.len(), batch_size, 0)?.steps_per_epoch();
-        let steps = match (self.length, saved) {
-            (Some(Length::Steps(steps)), _) => steps,
-            // Too many epochs become too many steps, which the check below refuses.
-            (Some(Length::Epochs(epochs)), _) => epochs.saturating_mul(steps_per_epoch),
-            (None, Some(saved)) => saved.run.steps,
-            (None, None) => row.epochs.saturating_mul(steps_per_epoch),
-        };
-        let run = RunConfig {
-            seed: self.seed.or(saved.map(|saved| saved.run.seed)).unwrap_or(DEFAULT_SEED),
-            batch_size,
-            steps,
-            precision: self.precision_name(saved),
-        };
+        let run = self.run(saved, row, splits.train.len())?;
         let data = DataConfig {
             source: source.to_string(),
             fingerprint: splits.fingerprint(),
@@ -154,6 +138,22 @@ impl TrainOptions {
         Ok((network, config))
     }
 
+    /// The run's own numbers, for so many training pictures.
+    fn run(&self, saved: Option<&Config>, row: &RecipeRow, examples: usize) -> Result<RunConfig, TrainError> {
+        let saved = saved.map(|saved| &saved.run);
+        let batch_size = self.batch_size.or(saved.map(|run| run.batch_size)).unwrap_or(row.batch_size);
+        let steps_per_epoch = Loader::new(examples, batch_size, 0)?.steps_per_epoch();
+        let steps = match (self.length, saved) {
+            (Some(Length::Steps(steps)), _) => steps,
+            // Too many epochs become too many steps, which the check of the configuration refuses.
+            (Some(Length::Epochs(epochs)), _) => epochs.saturating_mul(steps_per_epoch),
+            (None, Some(run)) => run.steps,
+            (None, None) => row.epochs.saturating_mul(steps_per_epoch),
+        };
+        let seed = self.seed.or(saved.map(|run| run.seed)).unwrap_or(DEFAULT_SEED);
+        Ok(RunConfig { seed, batch_size, steps, precision: self.precision_name(saved) })
+    }
+
     /// Refuses a configuration that is not that of the run in the model directory.
     fn compare(&self, saved: &Config, config: &Config) -> Result<(), TrainError> {
         let path = self.model_dir.join(CONFIG_FILE);
@@ -165,7 +165,7 @@ impl TrainOptions {
                 path.display()
             )));
         }
-        match saved.differences(config) {
+        match saved.differences(config)? {
             None => Ok(()),
             Some(differences) => Err(TrainError::Differs { path, differences }),
         }
@@ -177,14 +177,20 @@ impl TrainOptions {
         let data = &splits.train;
         let input = Shape::new(data.height(), data.width(), data.channels());
         let arch = self.arch.as_deref().unwrap_or(arch);
-        Ok(Network::new(arch, self.head.as_deref().unwrap_or(head), input, data.classes())?)
+        let network = Network::new(arch, self.head.as_deref().unwrap_or(head), input, data.classes());
+        network.map_err(|error| match error {
+            ArchError::InputShape(_) | ArchError::Classes(_) => {
+                TrainError::Incompatible(format!("{}: {error}; give other --data", splits.name))
+            }
+            error => error.into(),
+        })
     }
 
     /// `auto` leaves a saved run its precision.
-    fn precision_name(&self, saved: Option<&Config>) -> String {
+    fn precision_name(&self, saved: Option<&RunConfig>) -> String {
         let asked = self.precision.unwrap_or(Precision::Auto);
         match saved {
-            Some(saved) if asked == Precision::Auto => saved.run.precision.clone(),
+            Some(saved) if asked == Precision::Auto => saved.precision.clone(),
             _ => name_of(asked).to_owned(),
         }
     }
@@ -216,6 +222,7 @@ fn absolute(source: &Source) -> Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vgg_data::Dataset;
 
     #[test]
     fn a_new_run_takes_its_numbers_from_the_recipe() {
@@ -229,6 +236,20 @@ mod tests {
         assert_eq!(resolve(tutorial.clone()).1.run.steps, 55_000);
         let short = TrainOptions { length: Some(Length::Epochs(3)), batch_size: Some(1_000), ..tutorial };
         assert_eq!(resolve(short).1.run.steps, 165);
+    }
+
+    /// A number that comes from the data is bad data, not bad usage.
+    #[test]
+    fn pictures_that_no_network_takes_are_bad_data() {
+        let data = Dataset::new(vec![0; 15_000], vec![0], [5_000, 3, 1], vec!["a".into(), "b".into()]);
+        let data = data.unwrap();
+        let splits =
+            Splits { name: "photos".into(), train: data.clone(), validation: data.clone(), test: data };
+        let error = TrainOptions::new("model").resolve(None, &splits, &Source::Mnist).unwrap_err();
+        assert_eq!(error.exit_code(), 65);
+        let message = error.to_string();
+        assert!(message.starts_with("photos: pictures of 5000×3×1 cannot be used"), "{message}");
+        assert!(message.ends_with("; give other --data"), "{message}");
     }
 
     #[test]

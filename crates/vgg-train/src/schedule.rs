@@ -1,7 +1,6 @@
 //! The course of the learning rate over a run: pure functions of the step.
 
 use serde::{Deserialize, Serialize};
-use std::f64::consts::PI;
 
 /// Share of the run in which a schedule with warm-up rises to the full learning rate.
 pub const WARM_UP_SHARE: f64 = 0.05;
@@ -14,8 +13,6 @@ pub enum Schedule {
     Constant,
     /// Rises over the first [`WARM_UP_SHARE`] of the run, then falls on a straight line to zero.
     WarmUpLinear,
-    /// Rises likewise, then falls along half a cosine to zero.
-    WarmUpCosine,
 }
 
 impl Schedule {
@@ -31,8 +28,6 @@ impl Schedule {
             Schedule::Constant => peak,
             _ if step < warm_up => peak * (step + 1.0) / (warm_up + 1.0),
             Schedule::WarmUpLinear => peak * (1.0 - fallen),
-            // The portable cosine gives the same bits on every machine.
-            Schedule::WarmUpCosine => peak * 0.5 * (1.0 + libm::cos(PI * fallen)),
         }
     }
 }
@@ -59,16 +54,8 @@ mod tests {
     }
 
     #[test]
-    fn cosine_has_half_the_rate_in_the_middle_of_its_fall() {
-        let rate = |step| Schedule::WarmUpCosine.learning_rate(2.0, step, 2_000);
-        assert_eq!(rate(100), 2.0);
-        assert!((rate(1_050) - 1.0).abs() < 1e-12);
-        assert!(rate(1_999) > 0.0 && rate(1_999) < 1e-5);
-    }
-
-    #[test]
     fn rates_are_between_zero_and_the_peak_for_runs_of_any_length() {
-        for schedule in [Schedule::Constant, Schedule::WarmUpLinear, Schedule::WarmUpCosine] {
+        for schedule in [Schedule::Constant, Schedule::WarmUpLinear] {
             for total in [1, 2, 19, 20, 21, 1_000] {
                 for step in 0..total {
                     let rate = schedule.learning_rate(0.1, step, total);

@@ -5,7 +5,7 @@
 
 use crate::config::{CONFIG_FILE, Config, differences};
 use crate::error::TrainError;
-use crate::estimator::{EngineFactory, Estimator, Trained};
+use crate::estimator::{Ending, EngineFactory, Estimator, Trained};
 use crate::events::{Event, Listener, Listeners, RunInfo};
 use crate::metrics::{METRICS_FILE, Metrics};
 use crate::options::{TrainOptions, precision_named};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use vgg_data::Splits;
 use vgg_engine::{Engine, EngineOptions};
-use vgg_formats::{Checkpoint, LockGuard, Newest, TensorSet};
+use vgg_formats::{Checkpoint, LockGuard, TensorSet};
 
 /// A run that can begin.
 pub(crate) struct Prepared {
@@ -56,15 +56,40 @@ impl Prepared {
         Ok(Self { config, saved, splits, engine })
     }
 
-    /// Trains.
+    /// Locks the model directory and trains. When a new run cannot begin after all, ends before its
+    /// first step, or diverges without a good checkpoint, the folders made for it are removed again.
     pub(crate) fn train(
         mut self,
         options: &TrainOptions,
         listeners: &mut [&mut dyn Listener],
         stop: &AtomicBool,
     ) -> Result<Trained, TrainError> {
-        let (_lock, begun) = self.begin(&options.model_dir)?;
+        let model_dir = &options.model_dir;
+        let missing = missing_folders(model_dir);
+        let mut lock = vgg_formats::lock(model_dir)?;
+        // What was checked before the lock must still be so.
+        if Config::load(model_dir)? != self.saved {
+            return Err(TrainError::Busy { path: model_dir.join(CONFIG_FILE) });
+        }
+        let begun = self.begin(model_dir, &mut lock).inspect_err(|_| remove_new(model_dir, &missing))?;
         let mut listeners = Listeners { metrics: begun.metrics, others: listeners };
+        let result = self.run(options, (begun.global_step, &begun.warnings), &mut listeners, stop);
+        let (global_step, ending) = result.map_err(|error| after_divergence(error, model_dir, &missing))?;
+        if ending == Ending::Interrupted && global_step == 0 {
+            remove_new(model_dir, &missing);
+        }
+        let estimator = Estimator::new(self.config, self.engine, global_step);
+        Ok(Trained { estimator, splits: self.splits, ending })
+    }
+
+    /// Says how the run begins, and trains; gives the number of updates made by now.
+    fn run(
+        &mut self,
+        options: &TrainOptions,
+        (global_step, warnings): (u64, &[String]),
+        listeners: &mut Listeners<'_, '_>,
+        stop: &AtomicBool,
+    ) -> Result<(u64, Ending), TrainError> {
         let steps = self.config.run.steps;
         let end = options.stop_at.map_or(steps, |step| step.min(steps));
         let info = self.engine.info();
@@ -72,11 +97,11 @@ impl Prepared {
             model_dir: &options.model_dir,
             config: &self.config,
             engine: &info,
-            global_step: begun.global_step,
+            global_step,
             end,
             steps_per_epoch: self.splits.train.len().div_ceil(self.config.run.batch_size) as u64,
         };
-        for warning in &begun.warnings {
+        for warning in warnings {
             listeners.tell(&Event::Warning(warning))?;
         }
         let event = if self.saved.is_some() { Event::Resumed(&run_info) } else { Event::Started(&run_info) };
@@ -86,42 +111,36 @@ impl Prepared {
             config: &self.config,
             splits: &self.splits,
             engine: self.engine.as_mut(),
-            global_step: begun.global_step,
+            global_step,
             end,
             save_every: options.save_every,
             evaluate_epochs: options.evaluate_epochs,
         };
-        let ending = train(&mut run, &mut listeners, stop)?;
-        let global_step = run.global_step;
-        let estimator = Estimator::new(self.config, self.engine, global_step);
-        Ok(Trained { estimator, splits: self.splits, ending })
+        let ending = train(&mut run, listeners, stop)?;
+        Ok((run.global_step, ending))
     }
 
-    /// Locks the model directory and brings engine and files to where the run stands. When a new
-    /// run cannot begin after all, the folders that were made for it are removed again.
-    fn begin(&mut self, model_dir: &Path) -> Result<(LockGuard, Begun), TrainError> {
-        let missing = missing_folders(model_dir);
-        let lock = vgg_formats::lock(model_dir)?;
-        // What was checked before the lock must still be so.
-        if Config::load(model_dir)? != self.saved {
-            return Err(TrainError::Busy { path: model_dir.join(CONFIG_FILE) });
-        }
-        let begun = self.begin_locked(model_dir);
-        if begun.is_err() {
-            remove_new(model_dir, &missing);
-        }
-        Ok((lock, begun?))
-    }
-
-    fn begin_locked(&mut self, model_dir: &Path) -> Result<Begun, TrainError> {
+    /// Brings engine and files of the locked model directory to where the run stands.
+    fn begin(&mut self, model_dir: &Path, lock: &mut LockGuard) -> Result<Begun, TrainError> {
         let (config, engine) = (&self.config, self.engine.as_mut());
-        let (mut global_step, mut warnings) = (0, Vec::new());
+        let (mut global_step, mut skipped) = (0, Vec::new());
         match vgg_formats::load_newest(model_dir, engine.network())? {
             None => engine.initialise(config.recipe.initialiser, config.run.seed),
             Some(newest) => {
                 global_step = restore(engine, config, &newest.checkpoint, config.tensor_sets())?;
-                warnings.extend(skipped(&newest));
+                skipped = newest.skipped;
             }
+        }
+        // Nothing can be refused any more: from here on the directory is changed.
+        lock.write_holder()?;
+        let mut warnings = Vec::new();
+        for (path, error) in skipped {
+            // It would count as the newest, and as one of those to be kept.
+            let aside = vgg_formats::set_aside(&path)?;
+            warnings.push(format!(
+                "{error}. It is kept as {}; going on from step {global_step}",
+                aside.display()
+            ));
         }
         if self.saved.as_ref() != Some(config) {
             config.save(model_dir)?;
@@ -170,7 +189,7 @@ pub(crate) fn restore(
     checkpoint: &Checkpoint,
     sets: &[TensorSet],
 ) -> Result<u64, TrainError> {
-    if let Some(differences) = differences(&checkpoint.state.run, &config.identity()) {
+    if let Some(differences) = differences(&checkpoint.state.run, &config.identity()?) {
         return Err(TrainError::Incompatible(format!(
             "{} was made by a run with other options than {CONFIG_FILE} says: {differences}; restore the file",
             checkpoint.path.display()
@@ -182,10 +201,25 @@ pub(crate) fn restore(
     Ok(checkpoint.state.global_step)
 }
 
-/// A warning for each newer checkpoint that is damaged and was passed over.
-pub(crate) fn skipped(newest: &Newest) -> Vec<String> {
-    let step = newest.checkpoint.state.global_step;
-    newest.skipped.iter().map(|(_, error)| format!("{error}. Going on from step {step}")).collect()
+/// Takes back what a run that diverged must not leave: the checkpoint whose weights gave the bad
+/// loss, and a directory that was made for nothing. The error then says what remains.
+fn after_divergence(error: TrainError, model_dir: &Path, missing: &[PathBuf]) -> TrainError {
+    let TrainError::Diverged { cause, step, .. } = error else { return error };
+    // What cannot be removed stays: the error to be reported is that training diverged.
+    let _ = vgg_formats::remove(model_dir, step);
+    let Ok(checkpoints) = vgg_formats::list(model_dir) else {
+        return TrainError::diverged(cause, step);
+    };
+    let remains = match checkpoints.iter().rfind(|(earlier, _)| *earlier < step) {
+        Some((_, path)) => format!("the last good checkpoint is {}", path.display()),
+        None => "there is no good checkpoint".to_owned(),
+    };
+    if checkpoints.is_empty() {
+        remove_new(model_dir, missing);
+    }
+    let place = if model_dir.exists() { " in another --model-dir" } else { "" };
+    let next = format!("{remains}; train again{place} with a smaller --learning-rate");
+    TrainError::Diverged { cause, step, next }
 }
 
 /// The model directory and those above it that are not there, innermost first.

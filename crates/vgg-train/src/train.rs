@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vgg_data::{Loader, Splits};
 use vgg_engine::{Dropout, Engine, State};
-use vgg_formats::{CheckpointState, TensorSet};
+use vgg_formats::{CheckpointError, CheckpointState, TensorSet};
 
 /// Time from one checkpoint to the next when no number of steps is given.
 const SAVE_INTERVAL: Duration = Duration::from_secs(600);
@@ -51,7 +51,9 @@ pub(crate) fn train(
         let (step, begin) = (run.global_step, Instant::now());
         loader.fill(&run.splits.train, step, &mut images, &mut labels);
         let outcome = run.engine.forward_backward(&images, &labels, Dropout { seed, step })?;
-        check_loss(outcome.loss, step)?;
+        if !outcome.loss.is_finite() {
+            return Err(TrainError::diverged(format!("the loss is {}", outcome.loss), step));
+        }
         let rule = run.config.recipe.update_rule(step, total);
         run.engine.update(&rule)?;
         run.global_step += 1;
@@ -66,9 +68,9 @@ pub(crate) fn train(
             seconds: begin.elapsed().as_secs_f64(),
         }))?;
         if run.evaluate_epochs && run.global_step.is_multiple_of(loader.steps_per_epoch()) {
-            evaluate_validation(run, listeners, stop)?;
+            evaluate_validation(run, listeners)?;
         }
-        if saves.are_due(run) {
+        if is_save_due(run.save_every, run.global_step, saves.time.elapsed()) {
             saves.save(run, listeners)?;
         }
     }
@@ -95,20 +97,9 @@ fn conclude(
     })
 }
 
-/// Ends training before a loss that is no number can reach the weights.
-fn check_loss(loss: f32, step: u64) -> Result<(), TrainError> {
-    if loss.is_finite() {
-        return Ok(());
-    }
-    Err(TrainError::Diverged { loss, step })
-}
-
-/// Evaluates the validation split; given up without an error when `stop` is set.
-fn evaluate_validation(
-    run: &mut Run<'_>,
-    listeners: &mut Listeners<'_, '_>,
-    stop: &AtomicBool,
-) -> Result<(), TrainError> {
+/// Evaluates the validation split, to its end even when training is to stop: a run that goes on
+/// would not come back to it.
+fn evaluate_validation(run: &mut Run<'_>, listeners: &mut Listeners<'_, '_>) -> Result<(), TrainError> {
     let split = "validation";
     let mut told = Ok(());
     let mut progress = |done, total| {
@@ -116,13 +107,10 @@ fn evaluate_validation(
             told = listeners.tell(&Event::Evaluating { split, done, total });
         }
     };
-    let result = evaluate(run.engine, &run.splits.validation, run.global_step, stop, &mut progress);
+    let (data, stop) = (&run.splits.validation, AtomicBool::new(false));
+    let result = evaluate(run.engine, data, run.global_step, &stop, &mut progress);
     told?;
-    match result {
-        Ok(evaluation) => listeners.tell(&Event::Evaluated { split, evaluation: &evaluation }),
-        Err(TrainError::Interrupted) => Ok(()),
-        Err(error) => Err(error),
-    }
+    listeners.tell(&Event::Evaluated { split, evaluation: &result? })
 }
 
 /// When the last checkpoint was written, or loaded.
@@ -131,14 +119,15 @@ struct Saves {
     time: Instant,
 }
 
-impl Saves {
-    fn are_due(&self, run: &Run<'_>) -> bool {
-        match run.save_every {
-            Some(steps) => run.global_step.is_multiple_of(steps),
-            None => self.time.elapsed() >= SAVE_INTERVAL,
-        }
+/// Whether it is time for a checkpoint, so long after the last one.
+fn is_save_due(save_every: Option<u64>, global_step: u64, elapsed: Duration) -> bool {
+    match save_every {
+        Some(steps) => global_step.is_multiple_of(steps),
+        None => elapsed >= SAVE_INTERVAL,
     }
+}
 
+impl Saves {
     /// Saves what is not saved yet, and deletes the checkpoints that are too many.
     fn save(&mut self, run: &Run<'_>, listeners: &mut Listeners<'_, '_>) -> Result<(), TrainError> {
         let global_step = run.global_step;
@@ -148,10 +137,17 @@ impl Saves {
         listeners.tell(&Event::Saving { global_step })?;
         let network = run.engine.network();
         let mut state = CheckpointState::new(network, global_step, run.config.run.seed);
-        state.run = run.config.identity();
+        state.run = run.config.identity()?;
         let momentum = run.config.has_momentum();
         let path = vgg_formats::save(run.model_dir, &state, network, momentum, |set, parameter, values| {
             run.engine.read(state_of(set), parameter, values)
+        });
+        let path = path.map_err(|error| match error {
+            CheckpointError::NonFinite { parameter, position, value, .. } => {
+                let cause = format!("value {position} of {parameter} is {value}");
+                TrainError::diverged(cause, global_step)
+            }
+            error => error.into(),
         })?;
         vgg_formats::prune(run.model_dir, KEEP)?;
         *self = Self { step: global_step, time: Instant::now() };
@@ -164,5 +160,19 @@ pub(crate) fn state_of(set: TensorSet) -> State {
     match set {
         TensorSet::Weights => State::Weight,
         TensorSet::Momentum => State::Momentum,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_are_due_after_steps_or_else_after_ten_minutes() {
+        let seconds = Duration::from_secs;
+        assert!(!is_save_due(None, 100, seconds(599)));
+        assert!(is_save_due(None, 101, seconds(600)));
+        assert!(!is_save_due(Some(3), 5, seconds(6000)), "a number of steps takes the place of time");
+        assert!(is_save_due(Some(3), 6, seconds(0)));
     }
 }

@@ -41,7 +41,7 @@ impl Bench {
     }
 
     fn open(&self, name: &str) -> Result<Estimator, TrainError> {
-        let options = OpenOptions { model_dir: self.path(name), batch_size: 7, threads: 0, precision: None };
+        let options = OpenOptions { model_dir: self.path(name), batch_size: 7, threads: 0 };
         Estimator::open(&options, &Regression::make)
     }
 }
@@ -202,6 +202,44 @@ fn divergence_leaves_the_last_good_checkpoint() {
     }
 }
 
+/// The run's end when the loss at `step` is no number, with a checkpoint after every step.
+fn diverge(options: &TrainOptions, step: u64) -> String {
+    let make = |network: &Network, options: &EngineOptions| {
+        let mut engine = Regression::new(network, options);
+        engine.bad_loss = Some(step);
+        Ok(Box::new(engine) as Box<dyn Engine>)
+    };
+    let options = TrainOptions { save_every: Some(1), ..options.clone() };
+    let error = refused(train(&options, &make, &mut [], &AtomicBool::new(false)));
+    assert_eq!(error.exit_code(), 76, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn the_checkpoint_whose_weights_diverged_is_not_kept() {
+    let bench = Bench::new();
+    let message = diverge(&bench.options("model"), 3);
+    assert_eq!(checkpoints(&bench.path("model")), ["ckpt-000000001", "ckpt-000000002"]);
+    let good = bench.path("model").join("ckpt-000000002");
+    let expected = format!("the last good checkpoint is {}; train again in another", good.display());
+    assert!(message.contains(&expected) && message.contains("after 3 steps: the loss is NaN"), "{message}");
+}
+
+#[test]
+fn divergence_without_a_good_checkpoint_leaves_no_new_directory() {
+    let bench = Bench::new();
+    for step in [0, 1] {
+        let message = diverge(&bench.options("parent/model"), step);
+        assert!(message.contains("there is no good checkpoint; train again with a smaller"), "{message}");
+        assert!(!bench.path("parent").exists());
+    }
+    // A directory that was there before stays, and its run with it.
+    fs::create_dir(bench.path("model")).unwrap();
+    let message = diverge(&bench.options("model"), 1);
+    assert!(message.contains("no good checkpoint; train again in another --model-dir"), "{message}");
+    assert!(bench.path("model").exists() && checkpoints(&bench.path("model")).is_empty());
+}
+
 #[test]
 fn other_options_are_refused_with_both_values() {
     let bench = Bench::new();
@@ -214,7 +252,7 @@ fn other_options_are_refused_with_both_values() {
         (TrainOptions { batch_size: Some(5), ..good.clone() }, "run.batch_size (saved 10, asked 5)"),
         (TrainOptions { length: Some(Length::Epochs(2)), ..good.clone() }, "run.steps (saved 15, asked 12)"),
         (TrainOptions { seed: Some(9), ..good.clone() }, "run.seed (saved 1, asked 9)"),
-        (TrainOptions { overrides: rate, ..good.clone() }, "recipe.learning_rate (saved 0.02, asked 0.5)"),
+        (TrainOptions { overrides: rate, ..good.clone() }, "recipe.learning_rate (saved 0.003, asked 0.5)"),
         (
             TrainOptions { recipe: Some("tutorial".into()), ..good.clone() },
             "recipe.name (saved \"fast\", asked \"tutorial\")",
@@ -257,9 +295,13 @@ fn a_configuration_changed_by_hand_is_noticed() {
     let path = bench.path("model").join("config.toml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("momentum = 0.9", "momentum = 0.8")).unwrap();
+    let holder = fs::read_to_string(bench.path("model").join(".lock")).unwrap();
+    assert_eq!(holder.trim(), std::process::id().to_string());
+    fs::write(bench.path("model").join(".lock"), "of the last run").unwrap();
     let error = refused(run_alone(&TrainOptions::new(bench.path("model"))));
     assert_eq!(error.exit_code(), 65);
     assert!(error.to_string().contains("recipe.momentum (saved 0.9, asked 0.8)"), "{error}");
+    assert_eq!(fs::read(bench.path("model").join(".lock")).unwrap(), b"of the last run");
     fs::remove_file(&path).unwrap();
     let error = refused(run_alone(&bench.options("model")));
     assert!(error.to_string().contains("no config.toml"), "{error}");
@@ -341,6 +383,53 @@ fn a_damaged_checkpoint_is_passed_over_with_a_warning() {
     run(&bench.options("model"), &mut note).unwrap();
     assert!(warnings[0].contains("ckpt-000000009") && warnings[0].contains("step 4"), "{warnings:?}");
     assert_eq!(metrics(&bench.path("model")), metrics(&bench.path("whole")));
+}
+
+/// It would count as the newest and end the run, and as one of the five that are kept.
+#[test]
+fn a_damaged_checkpoint_is_set_aside_and_pruning_goes_on() {
+    let bench = Bench::new();
+    let model_dir = bench.path("model");
+    run_alone(&TrainOptions { save_every: Some(1), stop_at: Some(4), ..bench.options("model") }).unwrap();
+    run_alone(&TrainOptions { stop_at: Some(8), ..bench.options("model") }).unwrap();
+    fs::write(model_dir.join("ckpt-000000008/MANIFEST"), "").unwrap();
+    let mut warnings = Vec::new();
+    let mut note = Tell(|event: &Event<'_>| {
+        if let Event::Warning(text) = event {
+            warnings.push((*text).to_owned());
+        }
+        Ok(())
+    });
+    let options = TrainOptions { save_every: Some(3), stop_at: Some(7), ..bench.options("model") };
+    run(&options, &mut note).unwrap();
+    let kept = [2, 3, 4, 6, 7].map(|step| format!("ckpt-{step:09}"));
+    assert_eq!(checkpoints(&model_dir), kept);
+    let aside = model_dir.join("damaged-ckpt-000000008");
+    assert!(aside.join("weights.safetensors").exists());
+    assert!(warnings[0].contains(&format!("It is kept as {}", aside.display())), "{warnings:?}");
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(ending(&bench.options("model")), Ending::Finished);
+}
+
+#[test]
+fn an_interrupt_before_the_first_step_leaves_no_new_directory() {
+    let bench = Bench::new();
+    let stop = AtomicBool::new(true);
+    let trained = train(&bench.options("parent/model"), &Regression::make, &mut [], &stop).unwrap();
+    assert_eq!((trained.ending, trained.estimator.global_step()), (Ending::Interrupted, 0));
+    assert!(!bench.path("parent").exists());
+}
+
+#[test]
+fn an_interrupt_at_the_end_of_an_epoch_loses_no_evaluation() {
+    let bench = Bench::new();
+    run_alone(&bench.options("whole")).unwrap();
+    let stop = AtomicBool::new(false);
+    let trained =
+        train(&bench.options("parts"), &Regression::make, &mut [&mut stop_at(6, &stop)], &stop).unwrap();
+    assert_eq!(trained.ending, Ending::Interrupted);
+    run_alone(&bench.options("parts")).unwrap();
+    assert_eq!(metrics(&bench.path("parts")), metrics(&bench.path("whole")));
 }
 
 #[test]

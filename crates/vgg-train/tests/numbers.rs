@@ -41,6 +41,21 @@ fn accuracy_and_loss_are_those_of_the_definition() {
     assert!((evaluation.loss - expected).abs() < 1e-7, "{} {expected}", evaluation.loss);
 }
 
+/// Pictures of some of the classes are enough; of more classes than the network has they are not.
+#[test]
+fn data_need_not_show_every_class() {
+    let data = |classes| {
+        let names = (0..classes).map(|class: u8| class.to_string()).collect();
+        Dataset::new(vec![255, 0], vec![0], [1, 2, 1], names).unwrap()
+    };
+    let stop = AtomicBool::new(false);
+    let check = |data| evaluate(&mut engine(0.0), &data, 8, &stop, &mut |_, _| {});
+    assert_eq!(check(data(1)).unwrap().accuracy, 1.0);
+    let error = check(data(3)).unwrap_err();
+    assert_eq!(error.exit_code(), 65);
+    assert!(error.to_string().contains("in 3 classes, but the network takes"), "{error}");
+}
+
 /// With logits 0 and 10,000 the exponential overflows even `f64`, unless it is taken with care.
 #[test]
 fn large_logits_do_not_overflow() {

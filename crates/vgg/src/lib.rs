@@ -21,7 +21,7 @@
 //! use std::path::Path;
 //! use vgg::{Estimator, OpenOptions, cpu_engine, read_picture};
 //!
-//! let open = OpenOptions { model_dir: "model".into(), batch_size: 1, threads: 0, precision: None };
+//! let open = OpenOptions { model_dir: "model".into(), batch_size: 1, threads: 0 };
 //! let mut estimator = Estimator::open(&open, &cpu_engine)?;
 //! let (pixels, _note) = read_picture(Path::new("digit.png"), 28, 28, 1)?;
 //! for prediction in estimator.predict(&pixels)? {

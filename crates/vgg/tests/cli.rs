@@ -121,6 +121,7 @@ fn bad_arguments_of_train_create_nothing() {
         (&["--learning-rate", "inf"], 2, "learning rate"),
         (&["--learning-rate", "-0.1"], 2, "learning rate"),
         (&["--learning-rate=-inf"], 2, "learning rate"),
+        (&["--learning-rate", "-inf"], 2, "the learning rate is -inf"),
         (&["--learning-rate", "1e300"], 2, "learning rate"),
         (&["--steps", "0"], 2, "steps"),
         (&["--epochs", "0"], 2, "steps"),

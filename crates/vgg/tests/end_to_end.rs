@@ -8,7 +8,8 @@ use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::Stdio;
+#[cfg(unix)]
+use std::process::{Child, ChildStderr, Command, Stdio};
 use tempfile::tempdir;
 use vgg::{Dataset, Source, Split, Splits, write_png};
 
@@ -55,9 +56,7 @@ fn train(directory: &Path, more: &[&str]) -> Value {
 fn mnist_is_learned_and_its_digits_are_told() {
     let folder = tempdir().unwrap();
     let directory = folder.path();
-    // 16,000 pictures; half the recipe's learning rate suits so short a warm-up.
-    let short = ["--steps", "250", "--batch-size", "64", "--learning-rate", "0.01"];
-    let output = run(directory, &[&["train", "--json"][..], &short].concat());
+    let output = run(directory, &["train", "--json", "--steps", "250", "--batch-size", "64"]);
     let log = stderr(&output);
     assert!(output.status.success(), "{log}");
     for part in ["network   vgg13, head tutorial, 32,393,410 parameters", "recipe    fast", "kernels   "] {
@@ -154,6 +153,7 @@ fn a_stopped_and_resumed_run_gives_the_same_bytes() {
     }
     assert_eq!(train(directory, &["--model-dir", "parts"])["ending"], "nothing to do");
 
+    data_that_do_not_fit_are_named(directory);
     damage_is_passed_over(directory);
 }
 
@@ -164,6 +164,24 @@ fn refuses_other_options(directory: &Path) {
     assert_error(&output, 2, "run.seed (saved 1, asked 7)");
     assert_error(&output, 2, "run.steps (saved 6, asked 9)");
     assert_eq!(fs::read(&config).unwrap(), before);
+}
+
+/// Fewer classes than the network has can be told apart by it; pictures of another size cannot.
+fn data_that_do_not_fit_are_named(directory: &Path) {
+    let write = |name: &str, side: usize| {
+        let folder = directory.join(name);
+        fs::create_dir(&folder).unwrap();
+        for prefix in ["train", "t10k"] {
+            let images = idx(&[4, side, side], &vec![0; 4 * side * side]);
+            fs::write(folder.join(format!("{prefix}-images-idx3-ubyte")), images).unwrap();
+            fs::write(folder.join(format!("{prefix}-labels-idx1-ubyte")), idx(&[4], &[0, 1, 0, 1])).unwrap();
+        }
+    };
+    write("two", 28);
+    write("other", 30);
+    let evaluate = |data| run(directory, &["evaluate", "--model-dir", "parts", "--data", data, "--json"]);
+    assert_eq!(json(&evaluate("two"))["examples"], 4);
+    assert_error(&evaluate("other"), 65, "error: other: pictures of 30×30×1");
 }
 
 /// With its newest checkpoint damaged, a model directory still has the one before.
@@ -187,6 +205,15 @@ fn training_that_diverges_ends_with_76_and_saves_nothing_bad() {
     let more = ["--steps", "50", "--learning-rate", "1e20"];
     assert_error(&run(folder.path(), &[SHORT, &more].concat()), 76, "training diverged");
     assert_error(&run(folder.path(), &["evaluate"]), 65, "no trained network");
+    // The first step's weights are finite, and saved, but the loss that they give is not.
+    let more = ["--steps", "5", "--learning-rate", "1e30", "--save-every", "1"];
+    assert_error(&run(folder.path(), &[SHORT, &more].concat()), 76, "there is no good checkpoint");
+    assert!(!folder.path().join("model").exists());
+    // Only the final evaluation meets them here.
+    let more = ["--steps", "1", "--learning-rate", "1e30"];
+    let output = run(folder.path(), &[SHORT, &more].concat());
+    assert_error(&output, 76, "training diverged after 1 steps");
+    assert!(output.stdout.is_empty());
 }
 
 #[test]
@@ -203,7 +230,78 @@ fn damaged_data_are_named_and_create_nothing() {
     }
 }
 
+/// A started program whose standard error is read up to a line that begins with `line`.
+#[cfg(unix)]
+fn start(directory: &Path, arguments: &[&str], line: &str) -> (Child, BufReader<ChildStderr>) {
+    let mut child =
+        command(directory, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    wait_for(&mut log, line);
+    (child, log)
+}
+
+#[cfg(unix)]
+fn wait_for(log: &mut BufReader<ChildStderr>, beginning: &str) {
+    let mut line = String::new();
+    while !line.starts_with(beginning) {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "the run ended before {beginning:?}");
+    }
+}
+
 /// The signal is sent by the system's `kill`, so that the test needs no unsafe code.
+#[cfg(unix)]
+fn interrupt(child: &Child) {
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+}
+
+/// Standard output and the rest of standard error of a program that ends with `code`.
+#[cfg(unix)]
+fn end(mut child: Child, mut log: BufReader<ChildStderr>, code: i32) -> (String, String) {
+    let (mut rest, mut answer) = (String::new(), String::new());
+    log.read_to_string(&mut rest).unwrap();
+    child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(code), "{rest}");
+    (answer, rest)
+}
+
+/// The final evaluation, of 10,000 pictures, takes far longer than the signal needs to arrive.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_final_evaluation_leaves_a_finished_run() {
+    let folder = tempdir().unwrap();
+    let short = ["train", "--arch", "A", "--steps", "1", "--batch-size", "8"];
+    let arguments = [&short[..], &["--json"]].concat();
+    let (child, log) = start(folder.path(), &arguments, "Loss for final step");
+    interrupt(&child);
+    let (answer, log) = end(child, log, 130);
+    assert!(!log.contains("error: "), "{log}");
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((&answer["ending"], &answer["global_step"]), (&"finished".into(), &1.into()));
+    assert_eq!(answer["test"], Value::Null);
+
+    let (child, log) = start(folder.path(), &short, "Nothing to train");
+    interrupt(&child);
+    let (answer, _) = end(child, log, 130);
+    assert!(answer.starts_with("training is complete at step 1 and saved in model"), "{answer}");
+}
+
+/// A step of so many pictures takes far longer than the second signal needs to arrive.
+#[cfg(unix)]
+#[test]
+fn a_second_interrupt_ends_at_once_without_saving() {
+    let folder = tempdir().unwrap();
+    let arguments = ["train", "--arch", "E", "--batch-size", "1000", "--threads", "1"];
+    let (child, mut log) = start(folder.path(), &arguments, "kept in");
+    interrupt(&child);
+    wait_for(&mut log, "stopping after this step");
+    interrupt(&child);
+    let (answer, _) = end(child, log, 1);
+    assert_eq!(answer, "");
+    assert_error(&run(folder.path(), &["evaluate"]), 65, "no trained network");
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_is_saved_and_goes_on() {
@@ -211,22 +309,11 @@ fn an_interrupted_run_is_saved_and_goes_on() {
     let directory = folder.path();
     few_pictures(directory);
     let endless = [SHORT, &["--steps", "1000000"]].concat();
-    let mut child =
-        command(directory, &endless).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.starts_with("loss = ") {
-        line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0, "the run ended before its first step");
-    }
+    let (child, log) = start(directory, &endless, "loss = ");
     assert_error(&run(directory, &endless), 75, "model");
 
-    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(killed.unwrap().success());
-    let (mut rest, mut answer) = (String::new(), String::new());
-    log.read_to_string(&mut rest).unwrap();
-    child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
+    interrupt(&child);
+    let (answer, _) = end(child, log, 130);
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(answer["ending"], "interrupted");
 

@@ -170,7 +170,7 @@ fn write_idx(path: &Path, sizes: &[usize], values: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Every file below a folder with its bytes, in order of names; logs of time left out.
+/// Every file below a folder with its bytes, in order of names.
 pub(crate) fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use vgg::{Dataset, Estimator, Evaluation, Source, Split, TrainError};
+use vgg::{Estimator, Evaluation, Source, Split, Splits, TrainError};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -49,21 +49,27 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<(), Train
     };
     let splits = vgg::open(&source)?;
     let split = arguments.split;
-    let report = measure(&mut estimator, splits.get(split), split, &AtomicBool::new(false))?;
+    let report = measure(&mut estimator, &splits, split, &AtomicBool::new(false))?;
     output::answer(&report, json)
 }
 
-/// Accuracy and loss on `data`, with a progress bar meanwhile.
+/// Accuracy and loss on a split, with a progress bar meanwhile. Data that do not fit the network are
+/// named.
 pub(super) fn measure(
     estimator: &mut Estimator,
-    data: &Dataset,
+    splits: &Splits,
     split: Split,
     stop: &AtomicBool,
 ) -> Result<Report, TrainError> {
+    let data = splits.get(split);
     let bar = progress::evaluation_bar(split.name(), data.len());
     let evaluation = estimator.evaluate(data, stop, &mut |done, _| bar.set_position(done as u64));
     bar.finish_and_clear();
-    Ok(Report { split: split.name(), evaluation: evaluation? })
+    let evaluation = evaluation.map_err(|error| match error {
+        TrainError::Incompatible(cause) => TrainError::Incompatible(format!("{}: {cause}", splits.name)),
+        error => error,
+    })?;
+    Ok(Report { split: split.name(), evaluation })
 }
 
 impl fmt::Display for Report {

@@ -33,9 +33,9 @@ Start here:
   vgg evaluate                    how good it is on the test pictures
   vgg predict digit.png           which digit a picture shows
 
-Exit codes: 0 done, 2 usage, 65 bad input data, 73 cannot create output,
-74 input/output error, 75 locked by another process, 76 training diverged,
-130 interrupted after saving.";
+Exit codes: 0 done, 1 ended by a second interrupt, 2 usage, 65 bad input data,
+73 cannot create output, 74 input/output error, 75 locked by another process,
+76 training diverged, 130 interrupted after saving.";
 
 /// Trains the VGG family of convolutional networks on the machine you have.
 #[derive(Parser)]
@@ -128,7 +128,7 @@ fn run(cli: &Cli) -> Result<ExitCode, TrainError> {
 /// The newest checkpoint of a model directory, ready to compute; whatever the user should know of
 /// it is said.
 fn open_estimator(model_dir: &Path, batch_size: usize, threads: usize) -> Result<Estimator, TrainError> {
-    let options = OpenOptions { model_dir: model_dir.to_owned(), batch_size, threads, precision: None };
+    let options = OpenOptions { model_dir: model_dir.to_owned(), batch_size, threads };
     let estimator = Estimator::open(&options, &vgg::cpu_engine)?;
     estimator.warnings().iter().for_each(|warning| output::note(format_args!("note: {warning}")));
     Ok(estimator)

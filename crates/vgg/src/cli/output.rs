@@ -5,6 +5,8 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 use vgg::TrainError;
 
+pub(crate) use vgg::train::log::Thousands;
+
 /// Prints the answer of a verb on standard output: one JSON object on one line for machines, or
 /// its text for people.
 ///
@@ -31,23 +33,6 @@ pub(crate) fn note(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// A whole number with a comma between thousands.
-pub(crate) struct Thousands(pub(crate) u64);
-
-impl Display for Thousands {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.to_string();
-        let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-        for (position, digit) in digits.chars().enumerate() {
-            if position > 0 && (digits.len() - position).is_multiple_of(3) {
-                text.push(',');
-            }
-            text.push(digit);
-        }
-        f.pad(&text)
-    }
-}
-
 /// A number of bytes in the unit that a person would choose.
 pub(crate) struct Bytes(pub(crate) u64);
 
@@ -66,14 +51,6 @@ impl Display for Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thousands_are_separated() {
-        let shown: Vec<String> =
-            [0, 12, 999, 1000, 32_393_410].iter().map(|&n| Thousands(n).to_string()).collect();
-        assert_eq!(shown, ["0", "12", "999", "1,000", "32,393,410"]);
-        assert_eq!(format!("{:>7}", Thousands(1000)), "  1,000");
-    }
 
     #[test]
     fn bytes_have_a_unit() {

@@ -55,20 +55,18 @@ pub(crate) fn run(arguments: &PredictArguments, json: bool) -> Result<ExitCode, 
     let mut estimator = super::open_estimator(&arguments.model_dir, batch_size, 0)?;
     let class_names = estimator.config().data.class_names.clone();
     let input = estimator.network().input;
-    let (mut predictions, mut exit_code) = (Vec::new(), ExitCode::SUCCESS);
+    let (mut predictions, mut failure) = (Vec::new(), None);
     for paths in arguments.images.chunks(BATCH_SIZE) {
         let (files, pixels, first_error) = read_pictures(paths, input);
         let found = estimator.predict(&pixels)?;
         predictions.extend(files.into_iter().zip(found).map(|(file, p)| Line::new(file, p, &class_names)));
-        if let Some(error) = first_error {
-            exit_code = ExitCode::from(error.exit_code());
-        }
+        failure = failure.or(first_error);
     }
     output::answer(&Report { predictions }, json)?;
-    Ok(exit_code)
+    Ok(failure.map_or(ExitCode::SUCCESS, |error| ExitCode::from(error.exit_code())))
 }
 
-/// The names and pixels of the pictures that can be read, and an error of those that cannot. Notes
+/// The names and pixels of the pictures that can be read, and the first error of those that cannot. Notes
 /// and errors are printed.
 fn read_pictures(paths: &[PathBuf], input: Shape) -> (Vec<String>, Vec<u8>, Option<TrainError>) {
     let (mut files, mut pixels, mut failure) = (Vec::new(), Vec::new(), None);
@@ -82,7 +80,7 @@ fn read_pictures(paths: &[PathBuf], input: Shape) -> (Vec<String>, Vec<u8>, Opti
             Err(error) => {
                 let error = TrainError::from(error);
                 output::note(format_args!("error: {error}"));
-                failure = Some(error);
+                failure.get_or_insert(error);
             }
         }
     }

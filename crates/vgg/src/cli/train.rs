@@ -5,16 +5,13 @@ use super::{BATCH_SIZE, MODEL_DIR, arch_help, arch_name, evaluate, head_help, he
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use vgg::train::DEFAULT_RECIPE;
 use vgg::train::options::DEFAULT_SEED;
 use vgg::train::recipe::{Overrides, RECIPES, recipe_row};
-use vgg::train::{DEFAULT_RECIPE, RunInfo};
-use vgg::{
-    Ending, Event, Length, Listener, Log, Precision, Source, Split, TrainError, TrainOptions, Trained,
-};
+use vgg::{Ending, Length, Log, Precision, Source, Split, TrainError, TrainOptions, Trained};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -24,10 +21,14 @@ Examples:
   vgg train --stop-at 200             and later on to the end: vgg train
 
 Ctrl-C finishes the step, saves, and ends; the same command goes on from there.
+A second Ctrl-C ends at once, without saving, with exit code 1.
 Options that are left out are those that the run was started with.";
 
-/// The exit code of a run that was interrupted, and saved.
+/// The exit code of a run that was interrupted, with everything saved that was learned.
 const INTERRUPTED: u8 = 130;
+
+/// The exit code of a run that was ended at once, without saving.
+const ENDED_AT_ONCE: i32 = 1;
 
 /// What `vgg train` takes. What is left out is what the run in the model directory was started
 /// with, or the default of a new run.
@@ -55,7 +56,7 @@ pub(crate) struct TrainArguments {
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     /// The largest learning rate of the run [default: the recipe's]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
     learning_rate: Option<f64>,
     #[arg(long, value_name = "NAME", value_parser = super::precision, help = super::precision_help())]
     precision: Option<Precision>,
@@ -90,7 +91,7 @@ struct Report {
 pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, TrainError> {
     let stop = stop_on_interrupt();
     let mut progress = super::progress::Progress::new();
-    let mut log = FullLog { head: progress.lines(), log: Log::new(progress.lines()) };
+    let mut log = Log::new(progress.lines());
     let trained = vgg::train(&arguments.options(), &vgg::cpu_engine, &mut [&mut log, &mut progress], stop);
     progress.clear();
     let Trained { estimator, splits, ending } = trained?;
@@ -98,13 +99,16 @@ pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, Tr
     let (global_step, steps) = (estimator.global_step(), estimator.config().run.steps);
     // The memory of training is given back before memory for the evaluation is taken.
     drop(estimator);
-    let interrupted = ending == Ending::Interrupted;
-    let test = if global_step >= steps && !interrupted {
+    let mut interrupted = ending == Ending::Interrupted;
+    let mut test = None;
+    if global_step >= steps {
         let mut saved = super::open_estimator(&arguments.model_dir, BATCH_SIZE, arguments.threads)?;
-        Some(evaluate::measure(&mut saved, &splits.test, Split::Test, stop)?)
-    } else {
-        None
-    };
+        match evaluate::measure(&mut saved, &splits, Split::Test, stop) {
+            Ok(report) => test = Some(report),
+            Err(TrainError::Interrupted) => interrupted = true,
+            Err(error) => return Err(error),
+        }
+    }
     let ending = ending_name(ending);
     let report = Report { model_dir: arguments.model_dir.clone(), ending, global_step, steps, test };
     output::answer(&report, json)?;
@@ -137,7 +141,7 @@ fn stop_on_interrupt() -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
     let installed = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::SeqCst) {
-            std::process::exit(INTERRUPTED.into());
+            std::process::exit(ENDED_AT_ONCE);
         }
         output::note("\nstopping after this step; interrupt again to end at once, without saving");
     });
@@ -175,6 +179,13 @@ impl fmt::Display for Report {
         };
         let Some(test) = &self.test else {
             let (step, steps) = (Thousands(self.global_step), Thousands(self.steps));
+            if self.global_step >= self.steps {
+                writeln!(f, "training is complete at step {step} and saved in {directory}; not evaluated")?;
+                return writeln!(f, "Go on with: vgg evaluate{option}");
+            }
+            if self.global_step == 0 {
+                return writeln!(f, "interrupted before the first step; there was nothing to save");
+            }
             writeln!(f, "{} at step {step} of {steps}; saved in {directory}", self.ending)?;
             return writeln!(f, "Go on with: vgg train{option}");
         };
@@ -183,51 +194,6 @@ impl fmt::Display for Report {
         writeln!(f, "  vgg data show --split test --index 0 --png digit.png")?;
         writeln!(f, "  vgg predict{option} digit.png")
     }
-}
-
-/// The log, with everything about the run at its head.
-struct FullLog<W: Write> {
-    head: W,
-    log: Log<W>,
-}
-
-impl<W: Write> Listener for FullLog<W> {
-    fn notice(&mut self, event: &Event<'_>) -> Result<(), TrainError> {
-        let (info, start) = match event {
-            Event::Started(info) => (info, "from the start".to_owned()),
-            Event::Resumed(info) => (info, format!("resumed at step {}", Thousands(info.global_step))),
-            _ => return self.log.notice(event),
-        };
-        let parameters = info.config.build_network()?.parameter_count() as u64;
-        // Nobody may be there to be told; that stops nothing.
-        let _ = self.head.write_all(header(info, parameters, &start).as_bytes());
-        Ok(())
-    }
-}
-
-fn header(info: &RunInfo<'_>, parameters: u64, start: &str) -> String {
-    let (network, recipe, run) = (&info.config.network, &info.config.recipe, &info.config.run);
-    let engine = info.engine;
-    let lines = [
-        format!("kernels   {} {}, {} threads", engine.tier, engine.precision, engine.threads),
-        format!("network   {}, head {}, {} parameters", network.name, network.head, Thousands(parameters)),
-        format!(
-            "data      {}: pictures of {}, {} classes",
-            info.config.data.source, network.input, network.classes
-        ),
-        format!(
-            "recipe    {}: learning rate {}, {} pictures a step, seed {}",
-            recipe.name, recipe.learning_rate, run.batch_size, run.seed
-        ),
-        format!(
-            "run       {start}, to step {} of {}; an epoch has {} steps",
-            Thousands(info.end),
-            Thousands(run.steps),
-            Thousands(info.steps_per_epoch)
-        ),
-        format!("kept in   {}", info.model_dir.display()),
-    ];
-    lines.join("\n") + "\n"
 }
 
 #[cfg(test)]
@@ -249,6 +215,12 @@ mod tests {
         let text = report(Ending::Interrupted, None).to_string();
         assert!(text.starts_with("interrupted at step 200 of 1,100; saved in elsewhere\n"), "{text}");
         assert!(text.contains("vgg train --model-dir elsewhere"), "{text}");
+    }
+
+    #[test]
+    fn an_interrupt_before_the_first_step_claims_nothing() {
+        let text = Report { global_step: 0, ..report(Ending::Interrupted, None) }.to_string();
+        assert_eq!(text, "interrupted before the first step; there was nothing to save\n");
     }
 
     #[test]

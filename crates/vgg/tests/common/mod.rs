@@ -38,7 +38,8 @@ pub(crate) fn stderr(output: &Output) -> String {
 pub(crate) fn assert_error(output: &Output, code: i32, part: &str) {
     let message = stderr(output);
     assert_eq!(output.status.code(), Some(code), "{message}");
-    let first = message.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
-    assert!(first.contains(part), "expected {part:?} in {message:?}");
+    // Notes may come before it.
+    let first = message.lines().find(|line| line.starts_with("error: "));
+    assert!(first.is_some_and(|line| line.contains(part)), "expected {part:?} in {message:?}");
     assert!(!message.contains("panicked"), "{message}");
 }
