@@ -319,7 +319,7 @@ mod tests {
             (good.replace("version = 1", "version = 9"), "version is 9"),
             (good.replace("batch_size = 100", "batch_size = 0"), "batch size is 0"),
             (good.replace("steps = 1100", "steps = 0"), "0 steps"),
-            (good.replace("learning_rate = 0.003", "learning_rate = nan"), "NaN"),
+            (good.replace("learning_rate = 0.01", "learning_rate = nan"), "NaN"),
             (good.replace("classes = 2", "classes = 3"), "2 class names for 3 classes"),
             (good.replace("\"vgg13\"", "\"vgg99\""), "vgg99"),
             (good.replace("\"tutorial\"", "\"lesson\""), "lesson"),
@@ -364,7 +364,7 @@ mod tests {
         asked.recipe.learning_rate = 0.5;
         assert_eq!(
             saved.differences(&asked).unwrap().unwrap(),
-            "recipe.learning_rate (saved 0.003, asked 0.5), run.batch_size (saved 100, asked 50)"
+            "recipe.learning_rate (saved 0.01, asked 0.5), run.batch_size (saved 100, asked 50)"
         );
     }
 }

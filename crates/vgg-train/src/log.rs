@@ -190,7 +190,7 @@ mod tests {
             "kernels   avx2 f32, 2 threads\n\
              network   vgg13, head tutorial, 32,393,410 parameters\n\
              data      mnist: pictures of 28×28×1, 10 classes\n\
-             recipe    fast: learning rate 0.003, 100 pictures a step, seed 1\n\
+             recipe    fast: learning rate 0.01, 100 pictures a step, seed 1\n\
              run       resumed at step 3, to step 1,000 of 1,100; an epoch has 550 steps\n\
              kept in   model\n"
         );

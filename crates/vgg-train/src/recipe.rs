@@ -75,7 +75,7 @@ pub const RECIPES: &[RecipeRow] = &[
         batch_size: 100,
         epochs: 2,
         initialiser: Initialiser::HeNormal,
-        learning_rate: 0.003,
+        learning_rate: 0.01,
         schedule: Schedule::WarmUpLinear,
         momentum: 0.9,
         nesterov: true,
@@ -206,7 +206,7 @@ mod tests {
     fn overrides_replace_single_values() {
         let overrides = Overrides { momentum: Some(0.5), ..Overrides::default() };
         let recipe = Recipe::from_row(recipe_row("fast").unwrap()).with(&overrides);
-        assert_eq!((recipe.momentum, recipe.learning_rate), (0.5, 0.003));
+        assert_eq!((recipe.momentum, recipe.learning_rate), (0.5, 0.01));
     }
 
     #[test]

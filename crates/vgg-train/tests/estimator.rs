@@ -252,7 +252,7 @@ fn other_options_are_refused_with_both_values() {
         (TrainOptions { batch_size: Some(5), ..good.clone() }, "run.batch_size (saved 10, asked 5)"),
         (TrainOptions { length: Some(Length::Epochs(2)), ..good.clone() }, "run.steps (saved 15, asked 12)"),
         (TrainOptions { seed: Some(9), ..good.clone() }, "run.seed (saved 1, asked 9)"),
-        (TrainOptions { overrides: rate, ..good.clone() }, "recipe.learning_rate (saved 0.003, asked 0.5)"),
+        (TrainOptions { overrides: rate, ..good.clone() }, "recipe.learning_rate (saved 0.01, asked 0.5)"),
         (
             TrainOptions { recipe: Some("tutorial".into()), ..good.clone() },
             "recipe.name (saved \"fast\", asked \"tutorial\")",
