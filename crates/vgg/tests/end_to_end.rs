@@ -56,7 +56,7 @@ fn train(directory: &Path, more: &[&str]) -> Value {
 fn mnist_is_learned_and_its_digits_are_told() {
     let folder = tempdir().unwrap();
     let directory = folder.path();
-    let output = run(directory, &["train", "--json", "--steps", "250", "--batch-size", "64"]);
+    let output = run(directory, &["train", "--json", "--steps", "300"]);
     let log = stderr(&output);
     assert!(output.status.success(), "{log}");
     for part in ["network   vgg13, head tutorial, 32,393,410 parameters", "recipe    fast", "kernels   "] {
@@ -67,7 +67,7 @@ fn mnist_is_learned_and_its_digits_are_told() {
     );
     let trained = json(&output);
     let test = &trained["test"];
-    assert_eq!((&trained["ending"], &trained["global_step"]), (&"finished".into(), &250.into()));
+    assert_eq!((&trained["ending"], &trained["global_step"]), (&"finished".into(), &300.into()));
     assert_eq!((&test["split"], &test["examples"]), (&"test".into(), &10_000.into()));
     assert!(test["accuracy"].as_f64().unwrap() > 0.97, "{test}");
     let metrics = fs::read_to_string(directory.join("model/metrics.jsonl")).unwrap();
@@ -76,7 +76,7 @@ fn mnist_is_learned_and_its_digits_are_told() {
 
     let validation = json(&run(directory, &["evaluate", "--split", "validation", "--json"]));
     assert!(validation["accuracy"].as_f64().unwrap() > 0.97, "{validation}");
-    assert_eq!((&validation["examples"], &validation["global_step"]), (&5000.into(), &250.into()));
+    assert_eq!((&validation["examples"], &validation["global_step"]), (&5000.into(), &300.into()));
 
     digits_are_told(directory);
     pictures_of_every_kind_are_told_or_named(directory);
