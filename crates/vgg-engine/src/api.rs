@@ -26,8 +26,8 @@ pub trait Engine: Send {
     /// every parameter, which replaces the gradient of the call before.
     ///
     /// # Errors
-    /// When the lengths do not fit, a label is not below the number of classes, or the engine was
-    /// made without [`EngineOptions::training`].
+    /// When the lengths do not fit, a label is not below the number of classes, the step is 2⁴⁸ or
+    /// more, or the engine was made without [`EngineOptions::training`].
     fn forward_backward(
         &mut self,
         images: &[u8],
