@@ -3,8 +3,9 @@
 //!
 //! Read in this order: [`dataset`] (pictures with labels, and the splits), [`source`] (which data
 //! sets can be opened), [`idx`] (the files of a data folder), [`loader`]
-//! (batches in the order of an epoch's permutation), [`picture`] (PNG and JPEG files), [`ascii`]
-//! (a picture in the terminal), [`stats`] (what a data set looks like in numbers).
+//! (batches in the order of an epoch's permutation), [`mod@prefetch`] (the next batch made on a thread
+//! of its own), [`picture`] (PNG and JPEG files), [`ascii`] (a picture in the terminal), [`stats`]
+//! (what a data set looks like in numbers).
 //!
 //! Pixels are bytes everywhere in this crate, rows first and channels last: `[picture][y][x][channel]`.
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@ pub mod idx;
 pub mod loader;
 mod mnist;
 pub mod picture;
+pub mod prefetch;
 pub mod source;
 pub mod stats;
 
@@ -24,4 +26,5 @@ pub use dataset::{Dataset, Split, Splits};
 pub use error::{DataError, ErrorKind};
 pub use loader::{Batch, Loader, batches};
 pub use picture::{read_picture, write_png};
+pub use prefetch::{Prefetched, TrainingBatch, prefetch};
 pub use source::{Source, open};

@@ -112,13 +112,13 @@ pub fn batches(dataset: &Dataset, batch_size: usize) -> impl ExactSizeIterator<I
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::ErrorKind;
     use crate::dataset::numbered_classes;
 
     /// `count` pictures of two bytes, both the number of the picture, as is the label.
-    fn numbered(count: u8) -> Dataset {
+    pub(crate) fn numbered(count: u8) -> Dataset {
         let images = (0..count).flat_map(|number| [number; 2]).collect();
         let labels = (0..u32::from(count)).collect();
         Dataset::new(images, labels, [1, 2, 1], numbered_classes(count.into())).unwrap()

@@ -1,6 +1,7 @@
 //! The edge of the engine: the trait, what goes in and what comes out.
 
 use vgg_arch::{Initialiser, Network};
+use vgg_kernels::{Format, Tier};
 
 /// A network with its parameters, ready to compute. Images are bytes (`0..=255`, read as
 /// `0.0..=1.0`) in the order picture, row, column, channel; a call takes any number of pictures
@@ -27,7 +28,7 @@ pub trait Engine: Send {
     ///
     /// # Errors
     /// When the lengths do not fit, a label is not below the number of classes, the step is 2⁴⁸ or
-    /// more, or the engine was made without [`EngineOptions::training`].
+    /// more, or the engine was made without [`EngineOptions::gradients`].
     fn forward_backward(
         &mut self,
         images: &[u8],
@@ -38,9 +39,23 @@ pub trait Engine: Send {
     /// Changes every parameter by the gradient of the last [`Engine::forward_backward`].
     ///
     /// # Errors
-    /// When the engine was made without training, or the rule has momentum and the engine was
+    /// When the engine was made without gradients, or the rule has momentum and the engine was
     /// made without [`EngineOptions::momentum`].
     fn update(&mut self, rule: &UpdateRule) -> Result<(), EngineError>;
+
+    /// One step of training: the same as [`Engine::forward_backward`] and [`Engine::update`], to the
+    /// bit, but weights may change as soon as their gradient is known, which spares the memory for
+    /// it and its way there and back. A loss that is not finite changes nothing.
+    ///
+    /// # Errors
+    /// As both, but the engine need not be made with gradients.
+    fn train_step(
+        &mut self,
+        images: &[u8],
+        labels: &[u32],
+        dropout: Dropout,
+        rule: &UpdateRule,
+    ) -> Result<Outcome, EngineError>;
 
     /// Copies the values of one parameter (its position in [`Network::parameters`]) out, in the
     /// layout of [`vgg_arch::Parameter::shape`].
@@ -65,8 +80,11 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Format of the operands.
     pub precision: Precision,
-    /// Whether the engine can train; without it there is no memory for gradients.
+    /// Whether the engine can train.
     pub training: bool,
+    /// Whether there is memory for the gradients of all parameters, so that they can be computed,
+    /// read and applied one after the other. [`Engine::train_step`] does without.
+    pub gradients: bool,
     /// Whether there is memory for momentum.
     pub momentum: bool,
 }
@@ -78,6 +96,20 @@ pub enum Precision {
     Auto,
     /// 32-bit floating point.
     F32,
+    /// 16-bit floating point with the range of `f32`. Activations, their gradients and a copy of the
+    /// weights are in it. Every tier computes it, fast where the processor multiplies it.
+    Bf16,
+}
+
+impl Precision {
+    /// The format that operands have on `tier`.
+    pub fn format(self, tier: Tier) -> Format {
+        match self {
+            Precision::Auto if tier.multiplies_bf16() => Format::Bf16,
+            Precision::Auto | Precision::F32 => Format::F32,
+            Precision::Bf16 => Format::Bf16,
+        }
+    }
 }
 
 /// What an engine runs on and how.

@@ -1,11 +1,13 @@
 //! One allocation for everything an engine computes with, on huge pages where the system has them.
 //!
-//! The plan says which part belongs to which buffer; [`Arena::parts`] lends disjoint parts.
+//! The plan says which part belongs to which buffer; [`Arena::parts`] lends disjoint parts. They are
+//! counted in words of four bytes, which are `f32` values or, by [`values`] and [`bytes`], others.
 
 use crate::EngineError;
 use std::alloc::{Layout, alloc, dealloc};
 use std::ops::Range;
 use std::ptr::NonNull;
+use vgg_kernels::Element;
 
 /// Size of a huge page on x86-64 and the alignment of the arena: a page that is only partly inside
 /// cannot become huge.
@@ -66,6 +68,14 @@ impl Drop for Arena {
             unsafe { dealloc(self.start.as_ptr().cast(), layout) };
         }
     }
+}
+
+/// The values of format `T` that `words` hold.
+pub(crate) fn values<T: Element>(words: &mut [f32]) -> &mut [T] {
+    let len = size_of_val(words) / size_of::<T>();
+    // SAFETY: the same memory, borrowed as long; `T` is at most as aligned as `f32`, and every
+    // pattern of bits is a value of it.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), len) }
 }
 
 /// The bytes of `values`, for buffers of bytes that live in the arena.

@@ -1,13 +1,14 @@
 //! The engine that computes on this machine's processor.
 
-use crate::arena::Arena;
+use crate::arena::{Arena, values};
+use crate::backward::{update_bias, weight_rule};
 use crate::plan::{BufferId, Node, Operation, Parameters, Plan};
 use crate::{
     Dropout, Engine, EngineError, EngineInfo, EngineOptions, Outcome, State, UpdateRule, backward, forward,
     initialise,
 };
 use vgg_arch::{Initialiser, Network, Parameter};
-use vgg_kernels::{Kernels, Pool, loss, update};
+use vgg_kernels::{Bf16, Format, Kernels, Operand, Pool, loss, update};
 
 /// Steps of a run, at most: their numbers are part of the streams of random numbers.
 const MAX_STEPS: u64 = 1 << 48;
@@ -18,9 +19,8 @@ const MAX_STEPS: u64 = 1 << 48;
 /// When the plan cannot be made (see [`Plan::new`]), the memory cannot be had, there can be no
 /// such number of threads, or `VGG_MAX_ISA` or `VGG_REQUIRE_ISA` ask for what cannot run.
 pub fn cpu_engine(network: &Network, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
-    let plan = Plan::new(network, options)?;
     let kernels = Kernels::choose().map_err(|error| EngineError::Machine(error.to_string()))?;
-    Ok(Box::new(CpuEngine::new(network, plan, kernels)?))
+    cpu_engine_with(network, options, kernels)
 }
 
 /// As [`cpu_engine`], with kernels that the caller has chosen: for comparing tiers.
@@ -32,7 +32,7 @@ pub fn cpu_engine_with(
     options: &EngineOptions,
     kernels: Kernels,
 ) -> Result<Box<dyn Engine>, EngineError> {
-    Ok(Box::new(CpuEngine::new(network, Plan::new(network, options)?, kernels)?))
+    Ok(Box::new(CpuEngine::new(network, Plan::new(network, options, kernels.tier())?, kernels)?))
 }
 
 /// The plan and what it runs on.
@@ -87,10 +87,45 @@ impl CpuEngine {
         let is_bias = parameter > parameters.index;
         let buffers = match state {
             State::Weight => [parameters.weight, parameters.bias],
-            State::Gradient => parameters.gradient.ok_or(EngineError::NotMadeFor("training"))?,
+            State::Gradient => parameters
+                .weight_gradient
+                .zip(parameters.bias_gradient)
+                .ok_or(EngineError::NotMadeFor("gradients"))?
+                .into(),
             State::Momentum => parameters.velocity.ok_or(EngineError::NotMadeFor("momentum"))?,
         };
         Ok((parameters, is_bias, buffers[usize::from(is_bias)]))
+    }
+
+    /// A forward and a backward pass, with updates by the rule, if there is one.
+    fn step(
+        &mut self,
+        images: &[u8],
+        labels: &[u32],
+        dropout: Dropout,
+        rule: Option<&UpdateRule>,
+    ) -> Result<Outcome, EngineError> {
+        let batch = self.batch(images)?;
+        check_labels(labels, batch, self.network.classes)?;
+        if dropout.step >= MAX_STEPS {
+            return Err(EngineError::Step(dropout.step));
+        }
+        if !self.machine.plan.training {
+            return Err(EngineError::NotMadeFor("training"));
+        }
+        Ok(match self.machine.plan.format {
+            Format::F32 => self.machine.step::<f32>(batch, images, labels, dropout, rule),
+            Format::Bf16 => self.machine.step::<Bf16>(batch, images, labels, dropout, rule),
+        })
+    }
+
+    fn check_rule(&self, rule: &UpdateRule) -> Result<(), EngineError> {
+        let Plan { training, momentum, .. } = self.machine.plan;
+        match () {
+            () if !training => Err(EngineError::NotMadeFor("training")),
+            () if rule.momentum != 0.0 && !momentum => Err(EngineError::NotMadeFor("momentum")),
+            () => Ok(()),
+        }
     }
 
     fn check_len(&self, parameter: usize, found: usize) -> Result<(), EngineError> {
@@ -107,6 +142,9 @@ impl CpuEngine {
             packed[..values.len()].copy_from_slice(values);
         } else {
             layout.pack(values, packed);
+            if state == State::Weight {
+                self.machine.pack_operand(buffer);
+            }
         }
         Ok(())
     }
@@ -120,7 +158,7 @@ impl Engine for CpuEngine {
     fn info(&self) -> EngineInfo {
         EngineInfo {
             tier: self.machine.kernels.tier().name().to_owned(),
-            precision: "f32".to_owned(),
+            precision: self.machine.plan.format.to_string(),
             threads: self.machine.pool.threads(),
             batch_size: self.machine.plan.batch_size,
             arena_bytes: self.machine.plan.arena_len * size_of::<f32>(),
@@ -150,7 +188,10 @@ impl Engine for CpuEngine {
                 expected: batch * classes,
             });
         }
-        forward::run(&mut self.machine, batch, images, None);
+        match self.machine.plan.format {
+            Format::F32 => forward::run::<f32>(&mut self.machine, batch, images, None),
+            Format::Bf16 => forward::run::<Bf16>(&mut self.machine, batch, images, None),
+        }
         let node = self.machine.plan.logits();
         let values = &self.machine.arena.values()[self.machine.plan.whole(node.y)];
         for (picture, logits) in logits.chunks_exact_mut(classes).enumerate() {
@@ -167,50 +208,42 @@ impl Engine for CpuEngine {
         labels: &[u32],
         dropout: Dropout,
     ) -> Result<Outcome, EngineError> {
-        let batch = self.batch(images)?;
-        check_labels(labels, batch, self.network.classes)?;
-        if dropout.step >= MAX_STEPS {
-            return Err(EngineError::Step(dropout.step));
+        if !self.machine.plan.gradients {
+            return Err(EngineError::NotMadeFor("gradients"));
         }
-        if !self.machine.plan.training {
-            return Err(EngineError::NotMadeFor("training"));
-        }
-        forward::run(&mut self.machine, batch, images, Some(dropout));
-        let outcome = self.machine.loss(batch, labels);
-        backward::run(&mut self.machine, batch);
-        Ok(outcome)
+        self.step(images, labels, dropout, None)
     }
 
     fn update(&mut self, rule: &UpdateRule) -> Result<(), EngineError> {
+        self.check_rule(rule)?;
         let Machine { plan, arena, kernels, pool } = &mut self.machine;
         for node in &plan.nodes {
             let Operation::Contraction { parameters, .. } = &node.operation else { continue };
-            let gradient = parameters.gradient.ok_or(EngineError::NotMadeFor("training"))?;
-            if rule.momentum != 0.0 && parameters.velocity.is_none() {
-                return Err(EngineError::NotMadeFor("momentum"));
-            }
-            for (is_bias, buffer) in [parameters.weight, parameters.bias].into_iter().enumerate() {
-                let sgd = update::Sgd {
-                    learning_rate: rule.learning_rate,
-                    momentum: rule.momentum,
-                    nesterov: rule.nesterov,
-                    weight_decay: if is_bias == 1 { 0.0 } else { rule.weight_decay },
-                };
-                let (weight, gradient) = (plan.whole(buffer), plan.whole(gradient[is_bias]));
-                match parameters.velocity {
-                    Some(velocity) => {
-                        let velocity = plan.whole(velocity[is_bias]);
-                        let [weight, gradient, velocity] = arena.parts([weight, gradient, velocity]);
-                        update::sgd(kernels, pool, &sgd, weight, gradient, Some(velocity));
-                    }
-                    None => {
-                        let [weight, gradient] = arena.parts([weight, gradient]);
-                        update::sgd(kernels, pool, &sgd, weight, gradient, None);
-                    }
-                }
-            }
+            let gradient = parameters.weight_gradient.ok_or(EngineError::NotMadeFor("gradients"))?;
+            let whole_or_none = |buffer: Option<BufferId>| buffer.map_or(0..0, |buffer| plan.whole(buffer));
+            let [weights, gradient, velocity, operands] = arena.parts([
+                plan.whole(parameters.weight),
+                plan.whole(gradient),
+                whole_or_none(parameters.velocity.map(|velocity| velocity[0])),
+                whole_or_none(parameters.operand),
+            ]);
+            let velocity = (!velocity.is_empty()).then_some(velocity);
+            let operands = (!operands.is_empty()).then(|| values(operands));
+            update::sgd(kernels, pool, &weight_rule(rule), weights, gradient, velocity, operands);
+            update_bias(plan, arena, kernels, pool, parameters, rule);
         }
         Ok(())
+    }
+
+    fn train_step(
+        &mut self,
+        images: &[u8],
+        labels: &[u32],
+        dropout: Dropout,
+        rule: &UpdateRule,
+    ) -> Result<Outcome, EngineError> {
+        self.check_rule(rule)?;
+        self.step(images, labels, dropout, Some(rule))
     }
 
     fn read(&self, state: State, parameter: usize, values: &mut [f32]) -> Result<(), EngineError> {
@@ -234,15 +267,47 @@ impl Engine for CpuEngine {
 }
 
 impl Machine {
+    /// A step on operands of one format.
+    fn step<T: Operand>(
+        &mut self,
+        batch: usize,
+        images: &[u8],
+        labels: &[u32],
+        dropout: Dropout,
+        rule: Option<&UpdateRule>,
+    ) -> Outcome {
+        forward::run::<T>(self, batch, images, Some(dropout));
+        let outcome = self.loss::<T>(batch, labels);
+        // What has no finite loss has no gradient that may touch a weight.
+        if rule.is_none() || outcome.loss.is_finite() {
+            backward::run::<T>(self, batch, rule);
+        }
+        outcome
+    }
+
     /// The loss of the logits and its gradient.
-    fn loss(&mut self, batch: usize, labels: &[u32]) -> Outcome {
+    fn loss<T: Operand>(&mut self, batch: usize, labels: &[u32]) -> Outcome {
         let Machine { plan, arena, .. } = self;
         let Node { output, y, dy, .. } = *plan.logits();
         let dy = dy.expect("a plan for training has gradients");
-        let len = output.len(batch);
-        let [logits, gradient] = arena.parts([plan.range(y, len), plan.range(dy, len)]);
-        let sum = loss::softmax_cross_entropy(batch, output, logits, labels, Some(gradient));
+        let logits = plan.values::<f32>(y, output.len(batch));
+        let gradient = plan.values::<T>(dy, output.in_format(T::FORMAT).len(batch));
+        let [logits, gradient] = arena.parts([logits, gradient]);
+        let sum = loss::softmax_cross_entropy(batch, output, logits, labels, Some(values::<T>(gradient)));
         Outcome { loss: sum.loss as f32, correct: sum.correct }
+    }
+
+    /// Copies new weights to what products read, if that is another buffer.
+    fn pack_operand(&mut self, weight: BufferId) {
+        let Machine { plan, arena, kernels, pool } = self;
+        let operand = plan.nodes.iter().find_map(|node| match &node.operation {
+            Operation::Contraction { parameters, .. } if parameters.weight == weight => parameters.operand,
+            _ => None,
+        });
+        if let Some(operand) = operand {
+            let [weight, operand] = arena.parts([plan.whole(weight), plan.whole(operand)]);
+            update::pack_operands(kernels, pool, weight, values(operand));
+        }
     }
 }
 

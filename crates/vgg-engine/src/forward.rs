@@ -1,14 +1,14 @@
 //! The forward pass: the plan's nodes in order.
 
 use crate::Dropout;
-use crate::arena::{Arena, bytes};
+use crate::arena::{Arena, bytes, values};
 use crate::cpu::Machine;
 use crate::plan::{Node, Operation, Plan};
 use vgg_arch::presets::LRN;
 use vgg_arch::random::{Purpose, Random, unit};
 use vgg_kernels::contraction::Run;
 use vgg_kernels::normalisation::LrnConstants;
-use vgg_kernels::{Map, Pool, TILE, TILE_LEN, gather, normalisation, pointwise, pooling};
+use vgg_kernels::{Map, Operand, Pool, TILE, gather, normalisation, pointwise, pooling};
 
 /// The constants of local response normalisation.
 pub(crate) const LRN_CONSTANTS: LrnConstants =
@@ -16,49 +16,56 @@ pub(crate) const LRN_CONSTANTS: LrnConstants =
 
 /// Runs every node on `batch` pictures. With `dropout` the pass is one of training: dropout drops,
 /// and pools note which value was largest.
-pub(crate) fn run(machine: &mut Machine, batch: usize, images: &[u8], dropout: Option<Dropout>) {
+pub(crate) fn run<T: Operand>(machine: &mut Machine, batch: usize, images: &[u8], dropout: Option<Dropout>) {
     let Machine { plan, arena, kernels, pool } = machine;
     let run = Run { kernels, pool, batch };
     let len = plan.nodes[0].input.len(batch);
-    let [patches] = arena.parts([plan.range(plan.patches, len)]);
-    gather::gather(kernels, pool, batch, plan.picture, plan.first_kernel, images, patches);
+    let [patches] = arena.parts([plan.values::<T>(plan.patches, len)]);
+    gather::gather::<T>(kernels, pool, batch, plan.picture, plan.first_kernel, images, values(patches));
     for node in &plan.nodes {
-        run_node(plan, arena, run, node, dropout);
+        run_node::<T>(plan, arena, run, node, dropout);
     }
 }
 
-fn run_node(plan: &Plan, arena: &mut Arena, run: Run<'_>, node: &Node, dropout: Option<Dropout>) {
-    let x = plan.range(node.x, node.input.len(run.batch));
-    let y = plan.range(node.y, node.output.len(run.batch));
+fn run_node<T: Operand>(plan: &Plan, arena: &mut Arena, run: Run<'_>, node: &Node, dropout: Option<Dropout>) {
+    let (x_len, y_len) = (node.input.len(run.batch), node.output.len(run.batch));
+    let (x, y) = (plan.values::<T>(node.x, x_len), plan.values::<T>(node.y, y_len));
     match &node.operation {
         Operation::Contraction { contraction, parameters, relu } => {
-            let (weight, bias) = (plan.whole(parameters.weight), plan.whole(parameters.bias));
-            let [x, y, weight, bias] = arena.parts([x, y, weight, bias]);
-            contraction.forward(run, x, weight, bias, *relu, y);
+            let operand = parameters.operand.unwrap_or(parameters.weight);
+            let (weight, bias) = (plan.whole(operand), plan.whole(parameters.bias));
+            if node.output.format == T::FORMAT {
+                let [x, y, weight, bias] = arena.parts([x, y, weight, bias]);
+                contraction.forward::<T>(run, values(x), values(weight), bias, *relu, values(y));
+            } else {
+                let y = plan.values::<f32>(node.y, y_len);
+                let [x, y, weight, bias] = arena.parts([x, y, weight, bias]);
+                contraction.logits::<T>(run, values(x), values(weight), bias, y);
+            }
         }
         Operation::Normalisation => {
             let [x, y] = arena.parts([x, y]);
+            let (x, y) = (values::<T>(x), values(y));
             normalisation::forward(run.kernels, run.pool, run.batch, node.input, &LRN_CONSTANTS, x, y);
         }
         Operation::Pool { argmax } => match argmax.filter(|_| dropout.is_some()) {
             Some(argmax) => {
-                let argmax = plan.range(argmax, y.len() / size_of::<f32>());
-                let [x, y, argmax] = arena.parts([x, y, argmax]);
-                let argmax = Some(bytes(argmax));
+                let [x, y, argmax] = arena.parts([x, y, plan.bytes(argmax, y_len)]);
+                let (x, y, argmax) = (values::<T>(x), values(y), Some(bytes(argmax)));
                 pooling::forward(run.kernels, run.pool, run.batch, node.input, x, y, argmax);
             }
             None => {
                 let [x, y] = arena.parts([x, y]);
+                let (x, y) = (values::<T>(x), values(y));
                 pooling::forward(run.kernels, run.pool, run.batch, node.input, x, y, None);
             }
         },
         Operation::Dropout { keep, rate } => {
             if let (Some(keep), Some(dropout)) = (*keep, dropout) {
-                let keep = plan.range(keep, x.len() / size_of::<f32>());
-                let [x, keep] = arena.parts([x, keep]);
+                let [x, keep] = arena.parts([x, plan.bytes(keep, x_len)]);
                 let keep = bytes(keep);
                 draw_kept(run.pool, node, dropout, *rate, keep);
-                pointwise::scale_kept(run.kernels, run.pool, keep, 1.0 / (1.0 - rate), x);
+                pointwise::scale_kept(run.kernels, run.pool, keep, 1.0 / (1.0 - rate), values::<T>(x));
             }
         }
     }
@@ -68,14 +75,16 @@ fn run_node(plan: &Plan, arena: &mut Arena, run: Run<'_>, node: &Node, dropout: 
 /// position, so that neither threads nor a stop between steps change it.
 fn draw_kept(pool: &Pool, node: &Node, dropout: Dropout, rate: f32, keep: &mut [u8]) {
     let Map { channels, .. } = node.input;
-    let (pixels, blocks) = (node.input.pixels(), node.input.blocks());
+    let (pixels, blocks, block_len) = (node.input.pixels(), node.input.blocks(), node.input.format.block());
     // A network has far fewer than 256 layers, and a run fewer than 2⁴⁸ steps.
     let random = Random::new(dropout.seed, Purpose::Dropout, dropout.step << 8 | node.layer as u64);
-    pool.for_each_chunk(keep, TILE_LEN, blocks, |tile, keep| {
+    pool.for_each_chunk(keep, node.input.tile_len(), blocks, |tile, keep| {
         let (group, pixel, block) = (tile / (pixels * blocks), tile / blocks % pixels, tile % blocks);
-        for (row, keep) in keep.chunks_exact_mut(TILE).enumerate() {
-            let first =
-                ((group * TILE + row) * pixels + pixel) * channels.next_multiple_of(TILE) + block * TILE;
+        for (row, keep) in keep.chunks_exact_mut(block_len).enumerate() {
+            // Channels are counted as if filled up to a multiple of 16 in either format, so that
+            // the format does not change what is dropped.
+            let pixel = (group * TILE + row) * pixels + pixel;
+            let first = pixel * channels.next_multiple_of(TILE) + block * block_len;
             for (quarter, keep) in keep.chunks_exact_mut(4).enumerate() {
                 let words = random.block((first / 4 + quarter) as u64);
                 for (keep, bits) in keep.iter_mut().zip(words) {

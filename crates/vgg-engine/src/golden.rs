@@ -92,10 +92,12 @@ fn engine(golden: &Golden) -> (CpuEngine, Vec<u8>) {
         threads: 2,
         precision: Precision::F32,
         training: true,
+        gradients: true,
         momentum: false,
     };
-    let plan = Plan::new(&network, &options).unwrap();
-    let mut engine = CpuEngine::new(&network, plan, Kernels::choose().unwrap()).unwrap();
+    let kernels = Kernels::choose().unwrap();
+    let plan = Plan::new(&network, &options, kernels.tier()).unwrap();
+    let mut engine = CpuEngine::new(&network, plan, kernels).unwrap();
     let parameters = network.parameters();
     for (index, parameter) in parameters.iter().enumerate() {
         let values = fixed_values(parameter, index, index + 2 >= parameters.len());

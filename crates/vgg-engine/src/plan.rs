@@ -8,10 +8,13 @@ use crate::{EngineError, EngineOptions};
 use std::ops::Range;
 use vgg_arch::{Layer, Network, Parameter, Shape};
 use vgg_kernels::parallel::MAX_THREADS;
-use vgg_kernels::{Contraction, Map, TILE, WeightLayout, gather, pooling};
+use vgg_kernels::{Contraction, Element, Format, Map, Tier, WeightLayout, gather, pooling};
 
 /// Largest batch; larger ones would not fit the memory of any machine.
 pub const MAX_BATCH: usize = 1 << 20;
+
+/// Words of a cache line; every buffer starts with one.
+const CACHE_LINE: usize = 16;
 
 /// Position of a buffer in [`Plan::buffers`].
 pub type BufferId = usize;
@@ -21,13 +24,13 @@ pub type BufferId = usize;
 pub struct Buffer {
     /// What it holds.
     pub name: String,
-    /// Number of `f32` values.
+    /// Number of words of four bytes: an `f32` each, or two bf16.
     pub len: usize,
     /// First and last moment of use. Parameters and their like are used from 0 to `usize::MAX`.
     pub first: usize,
     /// See `first`.
     pub last: usize,
-    /// Position of the first value in the arena.
+    /// Position of the first word in the arena.
     pub offset: usize,
 }
 
@@ -40,10 +43,14 @@ pub struct Parameters {
     pub layout: WeightLayout,
     /// The values themselves.
     pub weight: BufferId,
+    /// Their copy in bf16, where that is what products read.
+    pub operand: Option<BufferId>,
     /// One value for each output, padded to whole blocks.
     pub bias: BufferId,
-    /// Gradient of the weight and of the bias, when training.
-    pub gradient: Option<[BufferId; 2]>,
+    /// Gradient of the weight, when it is kept.
+    pub weight_gradient: Option<BufferId>,
+    /// Gradient of the bias, when training.
+    pub bias_gradient: Option<BufferId>,
     /// Momentum of the weight and of the bias, when there is momentum.
     pub velocity: Option<[BufferId; 2]>,
 }
@@ -106,8 +113,14 @@ pub struct Plan {
     pub batch_size: usize,
     /// Number of threads.
     pub threads: usize,
+    /// Format of activations, their gradients and the operands of products.
+    pub format: Format,
     /// Whether there is a backward pass.
     pub training: bool,
+    /// Whether the gradients of all parameters are kept.
+    pub gradients: bool,
+    /// Whether there is momentum.
+    pub momentum: bool,
     /// Shape of the pictures.
     pub picture: Map,
     /// The pictures with the windows of the first convolution gathered.
@@ -118,19 +131,21 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// Scratch of the backward pass.
     pub scratch: Option<BufferId>,
+    /// Sums of a gradient that is not kept.
+    pub partial: Option<BufferId>,
     /// Every buffer.
     pub buffers: Vec<Buffer>,
-    /// Number of values in the arena.
+    /// Number of words in the arena.
     pub arena_len: usize,
 }
 
 impl Plan {
-    /// Plans `network` for `options`.
+    /// Plans `network` for `options` and kernels of `tier`.
     ///
     /// # Errors
     /// When the batch size is 0 or above [`MAX_BATCH`], there are too many threads, the first layer
     /// is no convolution, or the sizes do not fit an address.
-    pub fn new(network: &Network, options: &EngineOptions) -> Result<Self, EngineError> {
+    pub fn new(network: &Network, options: &EngineOptions, tier: Tier) -> Result<Self, EngineError> {
         if !(1..=MAX_BATCH).contains(&options.batch_size) {
             return Err(EngineError::Batch { found: options.batch_size, limit: MAX_BATCH });
         }
@@ -142,19 +157,29 @@ impl Plan {
                 return Err(EngineError::Machine(message));
             }
         };
-        Planner::new(network, options, threads)?.plan()
+        Planner::new(network, options, threads, options.precision.format(tier))?.plan()
     }
 
-    /// The part of the arena of a buffer's first `len` values.
-    pub(crate) fn range(&self, buffer: BufferId, len: usize) -> Range<usize> {
+    /// The part of the arena of a buffer's first `len` values of format `T`.
+    pub(crate) fn values<T: Element>(&self, buffer: BufferId, len: usize) -> Range<usize> {
+        self.words(buffer, len / (size_of::<f32>() / size_of::<T>()))
+    }
+
+    /// The part of the arena of a buffer's first `len` bytes.
+    pub(crate) fn bytes(&self, buffer: BufferId, len: usize) -> Range<usize> {
+        self.words(buffer, len / size_of::<f32>())
+    }
+
+    /// The part of the arena of a buffer's first `len` words.
+    fn words(&self, buffer: BufferId, len: usize) -> Range<usize> {
         let buffer = &self.buffers[buffer];
-        debug_assert!(len <= buffer.len, "{len} values of buffer {}", buffer.name);
+        debug_assert!(len <= buffer.len, "{len} words of buffer {}", buffer.name);
         buffer.offset..buffer.offset + len
     }
 
     /// The part of the arena of a whole buffer.
     pub(crate) fn whole(&self, buffer: BufferId) -> Range<usize> {
-        self.range(buffer, self.buffers[buffer].len)
+        self.words(buffer, self.buffers[buffer].len)
     }
 
     /// The last node, whose outputs are the logits.
@@ -169,24 +194,30 @@ struct Planner<'a> {
     network: &'a Network,
     options: &'a EngineOptions,
     threads: usize,
+    format: Format,
     parameters: Vec<Parameter>,
     buffers: Vec<Buffer>,
 }
 
 impl<'a> Planner<'a> {
-    fn new(network: &'a Network, options: &'a EngineOptions, threads: usize) -> Result<Self, EngineError> {
+    fn new(
+        network: &'a Network,
+        options: &'a EngineOptions,
+        threads: usize,
+        format: Format,
+    ) -> Result<Self, EngineError> {
         let parameters = network.parameters();
         // A generous estimate, in floating point so that it cannot wrap: blocks round channels up
-        // to 16 at most, and no value is kept more than 16 times.
-        let values = |shape: &Shape| shape.height as f64 * shape.width as f64 * (shape.channels + 16) as f64;
+        // to 32 at most, and no value is kept more than 16 times.
+        let values = |shape: &Shape| shape.height as f64 * shape.width as f64 * (shape.channels + 32) as f64;
         let activations = network.shapes().iter().map(values).sum::<f64>() * options.batch_size as f64;
         let weights: f64 =
-            parameters.iter().map(|p| p.shape.iter().map(|&n| (n + 16) as f64).product::<f64>()).sum();
+            parameters.iter().map(|p| p.shape.iter().map(|&n| (n + 32) as f64).product::<f64>()).sum();
         let bytes = 64.0 * (activations + weights);
         if bytes > (isize::MAX / 16) as f64 {
             return Err(EngineError::Memory { bytes: bytes as usize });
         }
-        Ok(Self { network, options, threads, parameters, buffers: Vec::new() })
+        Ok(Self { network, options, threads, format, parameters, buffers: Vec::new() })
     }
 
     fn plan(mut self) -> Result<Plan, EngineError> {
@@ -195,7 +226,7 @@ impl<'a> Planner<'a> {
         };
         let shape = self.network.input;
         let picture = Map::new(shape.height, shape.width, shape.channels);
-        let input = gather::patches_map(picture, first_kernel);
+        let input = gather::patches_map(picture, first_kernel, self.format);
         let patches = self.activation("patches", input, 0, self.backward_time(0));
         let mut nodes: Vec<Node> = Vec::with_capacity(self.network.layers.len());
         let (mut x, mut dx, mut map) = (patches, None, input);
@@ -204,17 +235,21 @@ impl<'a> Planner<'a> {
             (x, dx, map) = (node.y, node.dy, node.output);
             nodes.push(node);
         }
-        let scratch = self.scratch(&nodes);
+        let (scratch, partial) = (self.scratch(&nodes), self.partial(&nodes));
         let arena_len = place(&mut self.buffers);
         Ok(Plan {
             batch_size: self.options.batch_size,
             threads: self.threads,
+            format: self.format,
             training: self.options.training,
+            gradients: self.options.training && self.options.gradients,
+            momentum: self.options.momentum,
             picture,
             patches,
             first_kernel,
             nodes,
             scratch,
+            partial,
             buffers: self.buffers,
             arena_len,
         })
@@ -246,7 +281,8 @@ impl<'a> Planner<'a> {
                 self.activation(&format!("{label} {layer} output"), output, self.forward_time(layer), last);
             let dy = self.options.training.then(|| {
                 let name = format!("{label} {layer} gradient of output");
-                self.activation(&name, output, next_backward, self.backward_time(layer))
+                let map = output.in_format(self.format);
+                self.activation(&name, map, next_backward, self.backward_time(layer))
             });
             (y, dy)
         };
@@ -267,8 +303,13 @@ impl<'a> Planner<'a> {
                 let contraction =
                     Contraction::convolution(input, out_channels, if gathered { 1 } else { kernel });
                 let channels = if gathered { self.network.input.channels } else { input.channels };
-                let layout =
-                    WeightLayout { outputs: out_channels, channels, positions: kernel * kernel, gathered };
+                let layout = WeightLayout {
+                    outputs: out_channels,
+                    channels,
+                    positions: kernel * kernel,
+                    gathered,
+                    format: self.format,
+                };
                 let parameters = self.parameters(layer, contraction, layout);
                 (contraction.output(), Operation::Contraction { contraction, parameters, relu: true })
             }
@@ -279,9 +320,16 @@ impl<'a> Planner<'a> {
                     channels: input.channels,
                     positions: input.pixels(),
                     gathered: false,
+                    format: self.format,
                 };
                 let parameters = self.parameters(layer, contraction, layout);
-                (contraction.output(), Operation::Contraction { contraction, parameters, relu })
+                // The loss is computed from logits that are not rounded.
+                let last = layer + 1 == self.network.layers.len();
+                let format = if last { Format::F32 } else { self.format };
+                (
+                    contraction.output().in_format(format),
+                    Operation::Contraction { contraction, parameters, relu },
+                )
             }
             Layer::LocalResponseNormalisation => (input, Operation::Normalisation),
             Layer::MaxPool => {
@@ -300,35 +348,48 @@ impl<'a> Planner<'a> {
         let position = |p: &Parameter| p.layer == layer;
         let index = self.parameters.iter().position(position).expect("every contraction has parameters");
         let name = self.parameters[index].name.trim_end_matches(".weight").to_owned();
-        let lens = [layout.packed_len(), contraction.output().blocks() * TILE];
-        let EngineOptions { training, momentum, .. } = *self.options;
-        let mut pair = |kind: &str| {
-            ["weight", "bias"].map(|what| {
-                let len = lens[usize::from(what == "bias")];
-                self.add(format!("{name}.{what}{kind}"), len, 0, usize::MAX)
-            })
-        };
-        let [weight, bias] = pair("");
-        let gradient = training.then(|| pair(" gradient"));
-        let velocity = (training && momentum).then(|| pair(" momentum"));
-        Parameters { index, layout, weight, bias, gradient, velocity }
+        let lens = [layout.packed_len(), contraction.output().blocks() * self.format.block()];
+        let EngineOptions { training, gradients, momentum, .. } = *self.options;
+        let format = self.format;
+        let mut add = |what: &str, len| self.add(format!("{name}.{what}"), len, 0, usize::MAX);
+        let (weight, bias) = (add("weight", lens[0]), add("bias", lens[1]));
+        let operand = (format == Format::Bf16).then(|| add("weight in bf16", lens[0] / 2));
+        let weight_gradient = (training && gradients).then(|| add("weight gradient", lens[0]));
+        let bias_gradient = training.then(|| add("bias gradient", lens[1]));
+        let velocity =
+            (training && momentum).then(|| [add("weight momentum", lens[0]), add("bias momentum", lens[1])]);
+        Parameters { index, layout, weight, operand, bias, weight_gradient, bias_gradient, velocity }
     }
 
-    /// Scratch for the largest backward-by-data of the plan.
+    /// Scratch for the backward pass that needs most.
     fn scratch(&mut self, nodes: &[Node]) -> Option<BufferId> {
-        let needs = nodes.iter().filter_map(|node| match (&node.operation, node.dx) {
+        let needs = nodes.iter().filter_map(|node| match (&node.operation, node.dy) {
             (Operation::Contraction { contraction, .. }, Some(_)) => {
-                Some(contraction.scratch_len(self.threads))
+                Some(contraction.scratch_len(self.options.batch_size, self.threads))
+            }
+            _ => None,
+        });
+        let len = (needs.max()? * self.format.bytes()).div_ceil(size_of::<f32>());
+        let (first, last) = (self.backward_time(self.network.layers.len()), self.backward_time(0));
+        Some(self.add("transposed operands".into(), len, first, last))
+    }
+
+    /// Room for the partial sums of the layer that has most.
+    fn partial(&mut self, nodes: &[Node]) -> Option<BufferId> {
+        let needs = nodes.iter().filter_map(|node| match &node.operation {
+            Operation::Contraction { contraction, .. } => {
+                Some(contraction.partial_len(self.options.batch_size))
             }
             _ => None,
         });
         let len = needs.max()?;
         let (first, last) = (self.backward_time(self.network.layers.len()), self.backward_time(0));
-        Some(self.add("transposed weights".into(), len, first, last))
+        self.options.training.then(|| self.add("partial sums of gradients".into(), len, first, last))
     }
 
     fn activation(&mut self, name: &str, map: Map, first: usize, last: usize) -> BufferId {
-        self.add(name.to_owned(), map.len(self.options.batch_size), first, last)
+        let len = map.len(self.options.batch_size) / (size_of::<f32>() / map.format.bytes());
+        self.add(name.to_owned(), len, first, last)
     }
 
     /// A buffer of one byte for each value of `map`, from the node's forward to its backward pass.
@@ -372,8 +433,7 @@ fn place(buffers: &mut [Buffer]) -> usize {
             if offset + buffers[id].len <= range.start {
                 break;
             }
-            // A cache line of 16 values starts every buffer.
-            offset = offset.max(range.end.next_multiple_of(TILE));
+            offset = offset.max(range.end.next_multiple_of(CACHE_LINE));
         }
         buffers[id].offset = offset;
         arena_len = arena_len.max(offset + buffers[id].len);
@@ -388,23 +448,29 @@ mod tests {
     use crate::Precision;
     use vgg_arch::CONFIGURATIONS;
 
-    fn plan(configuration: &str, training: bool) -> Plan {
+    fn plan(configuration: &str, training: bool, precision: Precision) -> Plan {
         let network = Network::new(configuration, "tutorial", Shape::new(28, 28, 1), 10).unwrap();
         let options = EngineOptions {
             batch_size: 100,
             threads: 2,
-            precision: Precision::F32,
+            precision,
             training,
+            gradients: false,
             momentum: true,
         };
-        Plan::new(&network, &options).unwrap()
+        Plan::new(&network, &options, Tier::Portable).unwrap()
     }
 
     #[test]
     fn buffers_in_use_together_never_overlap() {
         for row in CONFIGURATIONS {
-            for training in [false, true] {
-                let plan = plan(row.name, training);
+            for (training, precision) in [
+                (false, Precision::F32),
+                (true, Precision::F32),
+                (false, Precision::Bf16),
+                (true, Precision::Bf16),
+            ] {
+                let plan = plan(row.name, training, precision);
                 for (i, a) in plan.buffers.iter().enumerate() {
                     assert!(a.offset + a.len <= plan.arena_len);
                     for b in &plan.buffers[i + 1..] {
@@ -419,7 +485,7 @@ mod tests {
 
     #[test]
     fn a_node_runs_inside_the_time_of_its_buffers() {
-        let plan = plan("vgg13", true);
+        let plan = plan("vgg13", true, Precision::Bf16);
         let nodes = plan.nodes.len();
         for (index, node) in plan.nodes.iter().enumerate() {
             let (forward, backward) = (1 + index, 2 * nodes + 1 - index);
@@ -434,12 +500,19 @@ mod tests {
         }
     }
 
-    /// Weights, gradients and momentum take 3 · 130 MB; activations with their gradients share
-    /// what is left under half a gigabyte, and prediction needs little more than the weights.
+    /// Weights and momentum take 2 · 130 MB, and weights in bf16 65 MB; activations with their
+    /// gradients share what is left, and prediction needs little more than the weights.
     #[test]
     fn the_tutorial_network_fits_its_memory() {
-        assert!(plan("vgg13", true).arena_len * 4 < 570 << 20, "{}", plan("vgg13", true).arena_len * 4);
-        assert!(plan("vgg13", false).arena_len * 4 < 190 << 20, "{}", plan("vgg13", false).arena_len * 4);
+        for (training, precision, megabytes) in [
+            (true, Precision::F32, 430),
+            (false, Precision::F32, 190),
+            (true, Precision::Bf16, 430),
+            (false, Precision::Bf16, 240),
+        ] {
+            let bytes = plan("vgg13", training, precision).arena_len * 4;
+            assert!(bytes < megabytes << 20, "{bytes} bytes: training {training}, {precision:?}");
+        }
     }
 
     #[test]
@@ -450,14 +523,18 @@ mod tests {
             threads: MAX_THREADS + 1,
             precision: Precision::F32,
             training: false,
+            gradients: false,
             momentum: false,
         };
-        assert!(matches!(Plan::new(&network, &options), Err(EngineError::Machine(_))));
+        assert!(matches!(Plan::new(&network, &options, Tier::Portable), Err(EngineError::Machine(_))));
         options.threads = 1;
         network.layers.truncate(1);
         for input in [Shape::new((1 << 56) + 1, 1, 256), Shape::new(1 << 40, 1 << 40, 1)] {
             network.input = input;
-            assert!(matches!(Plan::new(&network, &options), Err(EngineError::Memory { .. })), "{input}");
+            assert!(
+                matches!(Plan::new(&network, &options, Tier::Portable), Err(EngineError::Memory { .. })),
+                "{input}"
+            );
         }
     }
 
@@ -470,9 +547,10 @@ mod tests {
                 threads: 1,
                 precision: Precision::Auto,
                 training: true,
+                gradients: true,
                 momentum: false,
             };
-            assert!(matches!(Plan::new(&network, &options), Err(EngineError::Batch { .. })));
+            assert!(matches!(Plan::new(&network, &options, Tier::Portable), Err(EngineError::Batch { .. })));
         }
     }
 }

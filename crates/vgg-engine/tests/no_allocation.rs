@@ -4,7 +4,7 @@ mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{engine, every_layer, pictures};
+use support::{PRECISIONS, engine, every_layer, pictures};
 use vgg_engine::{Dropout, Kernels, UpdateRule};
 
 /// Counts the calls that get memory, from any thread.
@@ -35,12 +35,15 @@ fn main() {
     let rule = UpdateRule { learning_rate: 0.01, momentum: 0.9, nesterov: true, weight_decay: 1e-4 };
     let (images, labels) = pictures(&network, 20, 1);
     let mut logits = vec![0.0; 20 * 3];
-    for kernels in Kernels::available() {
+    for (kernels, precision) in
+        Kernels::available().into_iter().flat_map(|kernels| PRECISIONS.map(|precision| (kernels, precision)))
+    {
         for threads in 1..=4 {
-            let mut engine = engine(&network, kernels, 20, threads);
+            let mut engine = engine(&network, kernels, precision, 20, threads);
             let mut step = |step| {
                 engine.forward_backward(&images, &labels, Dropout { seed: 1, step }).unwrap();
                 engine.update(&rule).unwrap();
+                engine.train_step(&images, &labels, Dropout { seed: 2, step }, &rule).unwrap();
                 engine.forward(&images, &mut logits).unwrap();
             };
             step(0);
@@ -49,6 +52,6 @@ fn main() {
             let calls = CALLS.load(Ordering::Relaxed) - before;
             assert_eq!(calls, 0, "{} with {threads} threads", kernels.tier());
         }
-        println!("{}: a step allocates nothing after the first", kernels.tier());
+        println!("{} {precision:?}: a step allocates nothing after the first", kernels.tier());
     }
 }

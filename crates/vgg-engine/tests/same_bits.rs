@@ -3,9 +3,11 @@
 mod support;
 
 use std::io::Write;
-use support::{bits, engine, every_layer, narrow_vgg, pictures};
+use support::{PRECISIONS, bits, engine, every_layer, narrow_vgg, pictures};
 use vgg_arch::Network;
-use vgg_engine::{Dropout, Engine, Kernels, State, Tier, UpdateRule};
+use vgg_engine::{
+    Dropout, Engine, EngineError, EngineOptions, Kernels, Precision, State, Tier, UpdateRule, cpu_engine_with,
+};
 
 const RULE: UpdateRule =
     UpdateRule { learning_rate: 0.02, momentum: 0.9, nesterov: true, weight_decay: 5e-4 };
@@ -23,8 +25,10 @@ fn train(engine: &mut dyn Engine, steps: std::ops::Range<u64>) -> Vec<u32> {
     losses
 }
 
-fn trained(network: &Network, kernels: Kernels, threads: usize) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
-    let mut engine = engine(network, kernels, 21, threads);
+type Bits = (Vec<u32>, Vec<u32>, Vec<u32>);
+
+fn trained(network: &Network, kernels: Kernels, precision: Precision, threads: usize) -> Bits {
+    let mut engine = engine(network, kernels, precision, 21, threads);
     let losses = train(engine.as_mut(), 0..6);
     (losses, bits(engine.as_ref(), State::Weight), bits(engine.as_ref(), State::Momentum))
 }
@@ -32,15 +36,16 @@ fn trained(network: &Network, kernels: Kernels, threads: usize) -> (Vec<u32>, Ve
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     for network in [every_layer(0.4), narrow_vgg(0.4)] {
-        for kernels in Kernels::available() {
-            let _ = writeln!(std::io::stderr(), "same bits: tier {}", kernels.tier());
-            let one = trained(&network, kernels, 1);
+        for (kernels, precision) in Kernels::available()
+            .into_iter()
+            .flat_map(|kernels| PRECISIONS.map(|precision| (kernels, precision)))
+        {
+            let tier = kernels.tier();
+            let _ = writeln!(std::io::stderr(), "same bits: tier {tier}, {precision:?}");
+            let one = trained(&network, kernels, precision, 1);
             for threads in 2..=4 {
-                assert!(
-                    trained(&network, kernels, threads) == one,
-                    "{} with {threads} threads",
-                    kernels.tier()
-                );
+                let more = trained(&network, kernels, precision, threads);
+                assert!(more == one, "{tier} {precision:?} with {threads} threads");
             }
         }
     }
@@ -48,23 +53,26 @@ fn any_number_of_threads_gives_the_same_bits() {
 
 #[test]
 fn avx2_and_avx512_give_the_same_bits() {
-    let fused: Vec<Kernels> =
-        Kernels::available().into_iter().filter(|kernels| kernels.tier() != Tier::Portable).collect();
+    let fused: Vec<Kernels> = [Tier::Avx2, Tier::Avx512].into_iter().filter_map(Kernels::for_tier).collect();
     if fused.len() < 2 {
         let _ = writeln!(std::io::stderr(), "SKIPPED: this processor does not have both AVX2 and AVX-512");
         return;
     }
     let network = narrow_vgg(0.4);
-    assert!(trained(&network, fused[0], 2) == trained(&network, fused[1], 2));
+    assert!(trained(&network, fused[0], Precision::F32, 2) == trained(&network, fused[1], Precision::F32, 2));
 }
 
 #[test]
 fn weights_and_momentum_are_all_there_is_to_save() {
+    PRECISIONS.into_iter().for_each(weights_and_momentum_are_all_there_is);
+}
+
+fn weights_and_momentum_are_all_there_is(precision: Precision) {
     let network = every_layer(0.4);
     let kernels = Kernels::choose().unwrap();
-    let mut through = engine(&network, kernels, 21, 2);
+    let mut through = engine(&network, kernels, precision, 21, 2);
     let mut before = train(through.as_mut(), 0..3);
-    let mut resumed = engine(&network, kernels, 21, 3);
+    let mut resumed = engine(&network, kernels, precision, 21, 3);
     for state in [State::Weight, State::Momentum] {
         for (index, parameter) in network.parameters().iter().enumerate() {
             let mut values = vec![0.0; parameter.len()];
@@ -84,10 +92,14 @@ fn weights_and_momentum_are_all_there_is_to_save() {
 /// logits do not depend on its neighbours in the batch.
 #[test]
 fn forward_changes_nothing_and_pictures_do_not_meet() {
+    PRECISIONS.into_iter().for_each(forward_changes_nothing);
+}
+
+fn forward_changes_nothing(precision: Precision) {
     let network = every_layer(0.4);
     let (images, labels) = pictures(&network, 21, 9);
-    let mut quiet = engine(&network, Kernels::choose().unwrap(), 21, 2);
-    let mut watched = engine(&network, Kernels::choose().unwrap(), 21, 2);
+    let mut quiet = engine(&network, Kernels::choose().unwrap(), precision, 21, 2);
+    let mut watched = engine(&network, Kernels::choose().unwrap(), precision, 21, 2);
     let mut together = vec![0.0; 21 * 3];
     watched.forward(&images, &mut together).unwrap();
     for (picture, logits) in together.chunks(3).enumerate() {
@@ -104,4 +116,74 @@ fn forward_changes_nothing_and_pictures_do_not_meet() {
         engine.update(&RULE).unwrap();
     }
     assert!(bits(quiet.as_ref(), State::Weight) == bits(watched.as_ref(), State::Weight));
+}
+
+/// Updating weights while the backward pass runs spares the gradient, and changes no bit. The
+/// batches are small and large, so that gradients are summed in one product and in several.
+#[test]
+fn an_update_inside_the_backward_pass_gives_the_same_bits() {
+    for network in [every_layer(0.4), narrow_vgg(0.4)] {
+        for (kernels, precision) in Kernels::available()
+            .into_iter()
+            .flat_map(|kernels| PRECISIONS.map(|precision| (kernels, precision)))
+        {
+            let mut apart = engine(&network, kernels, precision, 21, 2);
+            let mut inside = engine_without_gradients(&network, kernels, precision);
+            for state in [State::Weight, State::Momentum] {
+                for (index, parameter) in network.parameters().iter().enumerate() {
+                    let mut values = vec![0.0; parameter.len()];
+                    apart.read(state, index, &mut values).unwrap();
+                    inside.write(state, index, &values).unwrap();
+                }
+            }
+            let losses = train(apart.as_mut(), 0..6);
+            for step in 0..6 {
+                let (images, labels) = pictures(&network, if step == 2 { 3 } else { 21 }, step as u32);
+                let outcome = inside.train_step(&images, &labels, Dropout { seed: 5, step }, &RULE).unwrap();
+                assert_eq!(outcome.loss.to_bits(), losses[step as usize]);
+            }
+            for state in [State::Weight, State::Momentum] {
+                let same = bits(apart.as_ref(), state) == bits(inside.as_ref(), state);
+                assert!(same, "{state:?} of {} on {} {precision:?}", network.name, kernels.tier());
+            }
+        }
+    }
+}
+
+fn engine_without_gradients(network: &Network, kernels: Kernels, precision: Precision) -> Box<dyn Engine> {
+    let options = EngineOptions {
+        batch_size: 21,
+        threads: 3,
+        precision,
+        training: true,
+        gradients: false,
+        momentum: true,
+    };
+    cpu_engine_with(network, &options, kernels).unwrap()
+}
+
+#[test]
+fn an_engine_without_gradients_says_so() {
+    let network = every_layer(0.0);
+    let mut engine = engine_without_gradients(&network, Kernels::choose().unwrap(), Precision::F32);
+    let (images, labels) = pictures(&network, 2, 1);
+    let dropout = Dropout { seed: 1, step: 0 };
+    assert!(matches!(engine.forward_backward(&images, &labels, dropout), Err(EngineError::NotMadeFor(_))));
+    assert!(matches!(engine.update(&RULE), Err(EngineError::NotMadeFor(_))));
+    let mut values = vec![0.0; network.parameters()[0].len()];
+    assert!(matches!(engine.read(State::Gradient, 0, &mut values), Err(EngineError::NotMadeFor(_))));
+}
+
+/// A loss that is not finite has no step.
+#[test]
+fn a_step_without_a_finite_loss_changes_nothing() {
+    let network = every_layer(0.0);
+    let mut engine = engine(&network, Kernels::choose().unwrap(), Precision::F32, 2, 2);
+    let bias = network.parameters().len() - 1;
+    engine.write(State::Weight, bias, &[f32::NAN; 3]).unwrap();
+    let before = bits(engine.as_ref(), State::Weight);
+    let (images, labels) = pictures(&network, 2, 1);
+    let outcome = engine.train_step(&images, &labels, Dropout { seed: 1, step: 0 }, &RULE).unwrap();
+    assert!(!outcome.loss.is_finite());
+    assert!(bits(engine.as_ref(), State::Weight) == before);
 }

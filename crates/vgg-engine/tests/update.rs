@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{engine, every_layer, pictures};
+use support::{PRECISIONS, engine, every_layer, pictures};
 use vgg_engine::{Dropout, Engine, Kernels, State, UpdateRule};
 use vgg_kernels::{reference, update::Sgd};
 
@@ -17,11 +17,12 @@ fn values(engine: &dyn Engine, state: State, index: usize, len: usize) -> Vec<f6
 fn every_parameter_moves_by_the_rule() {
     let network = every_layer(0.2);
     let (images, labels) = pictures(&network, 9, 2);
-    for (nesterov, weight_decay, momentum) in
-        [(false, 0.0, 0.9), (true, 0.0, 0.9), (false, 0.1, 0.9), (true, 0.1, 0.9), (false, 0.1, 0.0)]
+    let rules = [(false, 0.0, 0.9), (true, 0.0, 0.9), (false, 0.1, 0.9), (true, 0.1, 0.9), (false, 0.1, 0.0)];
+    for ((nesterov, weight_decay, momentum), precision) in
+        rules.into_iter().flat_map(|rule| PRECISIONS.map(|precision| (rule, precision)))
     {
         let rule = UpdateRule { learning_rate: 0.1, momentum, nesterov, weight_decay };
-        let mut engine = engine(&network, Kernels::choose().unwrap(), 9, 2);
+        let mut engine = engine(&network, Kernels::choose().unwrap(), precision, 9, 2);
         // Two steps, so that the second has momentum behind it.
         for step in 0..2 {
             engine.forward_backward(&images, &labels, Dropout { seed: 1, step }).unwrap();

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 use vgg_kernels::contraction::Run;
-use vgg_kernels::{Contraction, Kernels, Map, Pool, TILE, Tier};
+use vgg_kernels::{Contraction, Kernels, Map, Pool, TILE, Tier, WeightGradient};
 
 /// Side, input channels, output channels, window; window 0 is a dense layer. The first layer's
 /// windows are gathered, so it is a 1×1 convolution of nine channels.
@@ -104,9 +104,10 @@ fn measure(
     let weights = vec![0.25; contraction.weights_len()];
     let mut gradient = weights.clone();
     let bias = vec![0.0; contraction.output().blocks() * TILE];
-    let mut scratch = vec![0.0; contraction.scratch_len(run.pool.threads())];
+    let mut scratch = vec![0.0; contraction.scratch_len(run.batch, run.pool.threads())];
     let forward = best(|| contraction.forward(run, &x, &weights, &bias, true, &mut y));
-    let by_weights = best(|| contraction.backward_weights(run, &x, &y, &mut gradient));
+    let by_weights =
+        best(|| contraction.backward_weights(run, &x, &y, WeightGradient::Keep(&mut gradient), &mut scratch));
     let by_data = match data {
         true => best(|| contraction.backward_data(run, &y, &weights, &mut x, &mut scratch)),
         false => 0.0,

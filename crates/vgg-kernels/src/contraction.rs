@@ -7,18 +7,26 @@
 //! summed over pixels and pictures. A dense layer is one tap at one pixel whose channels are all
 //! values of the picture.
 //!
-//! Which tiles meet depends on the shapes only.
+//! Which tiles meet depends on the shapes only. This file has what both formats share and the
+//! contractions of `f32`; those of bf16 are in `contraction/bf16.rs`.
 
+mod bf16;
+mod gradient;
+
+pub use gradient::{Apply, WeightGradient};
+
+use crate::element::{Element, Format};
 use crate::kernels::Kernels;
 use crate::layout::{Map, TILE, TILE_LEN, WeightLayout, blocks, pictures_in_group};
 use crate::parallel::{Pool, SharedMut};
 use crate::product::{Base, Pair, Product, ProductFn};
+use gradient::{Place, Sink, Square};
 use std::ops::Range;
 
-/// Weights up to this size stay in a core's second-level cache, so the tasks of a forward pass
+/// Weights up to this number of bytes stay in a core's second-level cache, so the tasks of a forward pass
 /// take one row of pixels through all outputs; above it they take all pixels through one pair of
 /// output blocks.
-const CACHED_WEIGHTS: usize = 512 * 1024 / size_of::<f32>();
+const CACHED_WEIGHTS: usize = 512 * 1024;
 
 /// Tiles summed in registers by backward-by-weights before the result is added to memory. 16 of A
 /// and 32 of B fit the second-level cache with room for the weights. The number belongs to the
@@ -49,6 +57,64 @@ pub struct Run<'a> {
     pub batch: usize,
 }
 
+/// A format that contractions multiply. [`Contraction`]'s methods check all lengths before they call
+/// these; the meaning of each is that of the method of the same name.
+#[allow(clippy::too_many_arguments)]
+pub trait Operand: Element {
+    /// See [`Contraction::scratch_len`].
+    #[doc(hidden)]
+    fn scratch_len(contraction: &Contraction, batch: usize, threads: usize) -> usize;
+
+    /// See [`Contraction::partial_len`].
+    #[doc(hidden)]
+    fn partial_len(contraction: &Contraction, batch: usize) -> usize;
+
+    /// See [`Contraction::forward`].
+    #[doc(hidden)]
+    fn forward(
+        contraction: &Contraction,
+        run: Run<'_>,
+        x: &[Self],
+        weights: &[Self],
+        bias: &[f32],
+        relu: bool,
+        y: &mut [Self],
+    );
+
+    /// See [`Contraction::logits`].
+    #[doc(hidden)]
+    fn logits(
+        contraction: &Contraction,
+        run: Run<'_>,
+        x: &[Self],
+        weights: &[Self],
+        bias: &[f32],
+        y: &mut [f32],
+    );
+
+    /// See [`Contraction::backward_data`].
+    #[doc(hidden)]
+    fn backward_data(
+        contraction: &Contraction,
+        run: Run<'_>,
+        dy: &[Self],
+        weights: &[Self],
+        dx: &mut [Self],
+        scratch: &mut [Self],
+    );
+
+    /// See [`Contraction::backward_weights`].
+    #[doc(hidden)]
+    fn backward_weights(
+        contraction: &Contraction,
+        run: Run<'_>,
+        x: &[Self],
+        dy: &[Self],
+        gradient: WeightGradient<'_>,
+        scratch: &mut [Self],
+    );
+}
+
 impl Contraction {
     /// A `kernel`×`kernel` convolution (1 or 3), stride 1, same padding.
     ///
@@ -67,7 +133,7 @@ impl Contraction {
     pub fn dense(input: Map, outputs: usize) -> Self {
         // The tiles of one group's pixels are contiguous, so they are the blocks of one pixel.
         let channels = if input.pixels() == 1 { input.channels } else { input.group_len() / TILE };
-        Self::convolution(Map::new(1, 1, channels), outputs, 1)
+        Self::convolution(Map { height: 1, width: 1, channels, ..input }, outputs, 1)
     }
 
     /// Shape of the input; a dense layer over several pixels has them all in its channels.
@@ -88,7 +154,7 @@ impl Contraction {
     /// The packed form of the weights, as far as lengths go.
     fn layout(&self) -> WeightLayout {
         let (outputs, channels) = (self.output.channels, self.input.channels);
-        WeightLayout { outputs, channels, positions: self.taps(), gathered: false }
+        WeightLayout { outputs, channels, positions: self.taps(), gathered: false, format: self.input.format }
     }
 
     fn taps(&self) -> usize {
@@ -100,81 +166,110 @@ impl Contraction {
         self.taps() * self.input.blocks()
     }
 
-    /// Values of scratch that [`Contraction::backward_data`] needs with `threads` threads.
-    pub fn scratch_len(&self, threads: usize) -> usize {
-        threads * self.panel_len()
+    /// The shape of the output's gradient: that of the output, in the format of the operands.
+    fn gradient(&self) -> Map {
+        self.output.in_format(self.input.format)
     }
 
-    /// Values in the transposed weights of two input blocks.
-    fn panel_len(&self) -> usize {
-        2 * self.taps() * self.output.blocks() * TILE_LEN
+    /// Values of scratch that the backward passes of `batch` pictures need with `threads` threads.
+    pub fn scratch_len(&self, batch: usize, threads: usize) -> usize {
+        match self.input.format {
+            Format::F32 => <f32 as Operand>::scratch_len(self, batch, threads),
+            Format::Bf16 => <crate::Bf16 as Operand>::scratch_len(self, batch, threads),
+        }
+    }
+
+    /// Values of room for partial sums that an update inside backward-by-weights needs.
+    pub fn partial_len(&self, batch: usize) -> usize {
+        match self.input.format {
+            Format::F32 => <f32 as Operand>::partial_len(self, batch),
+            Format::Bf16 => <crate::Bf16 as Operand>::partial_len(self, batch),
+        }
     }
 
     /// `y = x · weights + bias`, with ReLU if `relu`. The bias has a value for each output of the
     /// packed blocks, zero past the last one.
     ///
     /// # Panics
-    /// When a slice does not have the length that the shapes and the batch need.
-    pub fn forward(&self, run: Run<'_>, x: &[f32], weights: &[f32], bias: &[f32], relu: bool, y: &mut [f32]) {
-        assert_eq!(x.len(), self.input.len(run.batch), "x");
+    /// When a slice does not have the length or format that the shapes and the batch need.
+    pub fn forward<T: Operand>(
+        &self,
+        run: Run<'_>,
+        x: &[T],
+        weights: &[T],
+        bias: &[f32],
+        relu: bool,
+        y: &mut [T],
+    ) {
+        self.check(run, x, self.gradient(), y);
         assert_eq!(weights.len(), self.weights_len(), "weights");
-        assert_eq!(bias.len(), self.output.blocks() * TILE, "bias");
-        assert_eq!(y.len(), self.output.len(run.batch), "y");
-        let sum = PixelSum {
-            run,
-            kernel: self.kernel,
-            mirrored: false,
-            source: self.input,
-            target: self.output,
-            x,
-            y: SharedMut(y.as_mut_ptr()),
-            relu,
-        };
-        let by_row = weights.len() <= CACHED_WEIGHTS;
-        let column_len = self.weight_tiles() * TILE_LEN;
-        sum.for_each_task(by_row, &|_worker, block, rows| {
-            let bias = Base::Bias(bias[block * TILE..].as_ptr());
-            sum.rows(rows, block, weights[block * column_len..].as_ptr(), self.weight_tiles(), bias);
-        });
+        assert_eq!(bias.len(), self.gradient().blocks() * T::BLOCK, "bias");
+        T::forward(self, run, x, weights, bias, relu, y);
+    }
+
+    /// As [`Contraction::forward`] without ReLU, with results in `f32` (and in blocks of 16)
+    /// whatever the format of the operands: a loss made from rounded logits would show the rounding.
+    ///
+    /// # Panics
+    /// When a slice does not have the length or format that the shapes and the batch need.
+    pub fn logits<T: Operand>(&self, run: Run<'_>, x: &[T], weights: &[T], bias: &[f32], y: &mut [f32]) {
+        self.check(run, x, self.output.in_format(Format::F32), y);
+        assert_eq!(weights.len(), self.weights_len(), "weights");
+        assert_eq!(bias.len(), self.gradient().blocks() * T::BLOCK, "bias");
+        T::logits(self, run, x, weights, bias, y);
     }
 
     /// `dx = dy · weightsᵀ`, the gradient of the input. `scratch` is overwritten.
     ///
     /// # Panics
-    /// When a slice does not have the length that the shapes, the batch and the threads need.
-    pub fn backward_data(
+    /// When a slice does not have the length or format that the shapes, the batch and the threads
+    /// need.
+    pub fn backward_data<T: Operand>(
         &self,
         run: Run<'_>,
-        dy: &[f32],
-        weights: &[f32],
-        dx: &mut [f32],
-        scratch: &mut [f32],
+        dy: &[T],
+        weights: &[T],
+        dx: &mut [T],
+        scratch: &mut [T],
     ) {
-        assert_eq!(dy.len(), self.output.len(run.batch), "dy");
+        self.check(run, dx, self.gradient(), dy);
         assert_eq!(weights.len(), self.weights_len(), "weights");
-        assert_eq!(dx.len(), self.input.len(run.batch), "dx");
-        assert!(scratch.len() >= self.scratch_len(run.pool.threads()), "scratch");
-        let sum = PixelSum {
-            run,
-            kernel: self.kernel,
-            mirrored: true,
-            source: self.output,
-            target: self.input,
-            x: dy,
-            y: SharedMut(dx.as_mut_ptr()),
-            relu: false,
-        };
-        let panels = SharedMut(scratch.as_mut_ptr());
-        sum.for_each_task(false, &|worker, block, rows| {
-            // SAFETY: `scratch` has a panel for each worker, borrowed for the whole operation, and
-            // a worker runs one task at a time.
-            let panel = unsafe {
-                let start = panels.pointer().add(worker * self.panel_len());
-                std::slice::from_raw_parts_mut(start, self.panel_len())
-            };
-            self.transpose_weights(weights, block, panel);
-            sum.rows(rows, block, panel.as_ptr(), self.panel_len() / 2 / TILE_LEN, Base::Zero);
-        });
+        assert!(scratch.len() >= self.scratch_len(run.batch, run.pool.threads()), "scratch");
+        T::backward_data(self, run, dy, weights, dx, scratch);
+    }
+
+    /// `xᵀ · dy`, the gradient of the weights in packed form, goes to `gradient`; with
+    /// [`WeightGradient::Apply`] the weights are updated, so what needs the old ones comes before.
+    /// Tiles that hold no weight are not written. `scratch` is overwritten.
+    ///
+    /// # Panics
+    /// When a slice does not have the length or format that the shapes, the batch and the threads
+    /// need, or there are no pictures.
+    pub fn backward_weights<T: Operand>(
+        &self,
+        run: Run<'_>,
+        x: &[T],
+        dy: &[T],
+        gradient: WeightGradient<'_>,
+        scratch: &mut [T],
+    ) {
+        self.check(run, x, self.gradient(), dy);
+        gradient.check(self.weights_len(), self.partial_len(run.batch));
+        assert!(scratch.len() >= self.scratch_len(run.batch, run.pool.threads()), "scratch");
+        assert!(run.batch > 0, "a gradient of no pictures");
+        T::backward_weights(self, run, x, dy, gradient, scratch);
+    }
+
+    /// Panics unless `x` holds the input of a batch and `y` a batch of `output`.
+    fn check<T: Element, Y: Element>(&self, run: Run<'_>, x: &[T], output: Map, y: &[Y]) {
+        assert_eq!((T::FORMAT, Y::FORMAT), (self.input.format, output.format), "formats");
+        assert_eq!(x.len(), self.input.len(run.batch), "{} pictures of {:?}", run.batch, self.input);
+        assert_eq!(y.len(), output.len(run.batch), "{} pictures of {output:?}", run.batch);
+    }
+
+    /// Values in the transposed weights of two input blocks.
+    fn panel_len(&self) -> usize {
+        2 * self.taps() * self.output.blocks() * TILE_LEN
     }
 
     /// Transposes the weights of the input blocks `block` and `block + 1` (if there is one) into
@@ -196,45 +291,10 @@ impl Contraction {
         }
     }
 
-    /// `gradient = xᵀ · dy`, the gradient of the weights in packed form. Rows of inputs past the
-    /// last one are not written.
-    ///
-    /// # Panics
-    /// When a slice does not have the length that the shapes and the batch need.
-    pub fn backward_weights(&self, run: Run<'_>, x: &[f32], dy: &[f32], gradient: &mut [f32]) {
-        assert_eq!(x.len(), self.input.len(run.batch), "x");
-        assert_eq!(dy.len(), self.output.len(run.batch), "dy");
-        assert_eq!(gradient.len(), self.weights_len(), "gradient");
-        assert!(run.batch > 0, "a gradient of no pictures");
-        // The middle tap meets every pixel, the others fewer.
-        let pixels_per_chunk = (TILES_PER_CHUNK / blocks(run.batch)).max(1);
-        let chunks = self.output.pixels().div_ceil(pixels_per_chunk);
-        let units = self.taps() * self.input.blocks() * self.output.blocks().div_ceil(2);
-        // Every task reads all activations of the layer, chunk by chunk, so more tasks than
-        // threads would cost memory traffic.
-        let wanted = if chunks > 1 { run.pool.threads() } else { 8 * run.pool.threads() };
-        let tasks = wanted.min(units);
-        let gradient = SharedMut(gradient.as_mut_ptr());
-        run.pool.run(tasks, &|task, _worker| {
-            for chunk in 0..chunks {
-                let positions = chunk * pixels_per_chunk..(chunk + 1) * pixels_per_chunk;
-                let base = if chunk == 0 { Base::Zero } else { Base::Accumulate };
-                for unit in task * units / tasks..(task + 1) * units / tasks {
-                    let mut pairs = [Pair { a: 0, b: 0 }; TILES_PER_CHUNK];
-                    let (block, tap, in_block) = self.unit(unit);
-                    let count = self.meetings(tap, positions.clone(), &mut pairs);
-                    if chunk == 0 || count > 0 {
-                        self.weight_tile(run, x, dy, gradient, (block, tap, in_block), &pairs[..count], base);
-                    }
-                }
-            }
-        });
-    }
-
     /// Writes the pairs of input and output pixels that meet through `tap`, from position
     /// `positions.start` to before `positions.end` in the order of the output pixels, and returns
-    /// how many there are.
-    fn meetings(&self, tap: usize, positions: Range<usize>, pairs: &mut [Pair; TILES_PER_CHUNK]) -> usize {
+    /// how many there are. A pixel has `tiles` tiles in the input and in the output.
+    fn meetings(&self, tap: usize, positions: Range<usize>, tiles: [usize; 2], pairs: &mut [Pair]) -> usize {
         let (rows, row_shift) = meeting_range(self.output.height, tap / self.kernel, self.kernel);
         let (columns, column_shift) = meeting_range(self.output.width, tap % self.kernel, self.kernel);
         let end = positions.end.min(rows.len() * columns.len());
@@ -245,58 +305,194 @@ impl Contraction {
                 (row + tap / self.kernel - row_shift) * self.input.width + column + tap % self.kernel
                     - column_shift;
             let out_pixel = row * self.output.width + column;
-            *pair = pair_of(in_pixel * self.input.blocks(), out_pixel * self.output.blocks());
+            *pair = pair_of(in_pixel * tiles[0], out_pixel * tiles[1]);
         }
         end.saturating_sub(positions.start)
     }
 
-    /// The (first output block, tap, input block) of unit `unit` of backward-by-weights: runs of
-    /// input blocks outermost, then pairs of output blocks, then taps, then the blocks of the run.
-    fn unit(&self, unit: usize) -> (usize, usize, usize) {
+    /// The (pair of tiles of outputs, tap, input block) of unit `unit` of backward-by-weights: runs
+    /// of input blocks outermost, then pairs of tiles of outputs, of which there are `column_pairs`,
+    /// then taps, then the blocks of the run.
+    fn unit(&self, unit: usize, column_pairs: usize) -> (usize, usize, usize) {
         let in_blocks = self.input.blocks();
-        let column_pairs = self.output.blocks().div_ceil(2);
         let run_units = CACHED_INPUT_BLOCKS * column_pairs * self.taps();
         let first = unit / run_units * CACHED_INPUT_BLOCKS;
         let run_blocks = CACHED_INPUT_BLOCKS.min(in_blocks - first);
         let rest = unit % run_units;
-        (rest / (run_blocks * self.taps()) * 2, rest / run_blocks % self.taps(), first + rest % run_blocks)
+        (rest / (run_blocks * self.taps()), rest / run_blocks % self.taps(), first + rest % run_blocks)
     }
 
-    /// One tile of the weights' gradient, or two side by side.
-    #[allow(clippy::too_many_arguments)]
-    fn weight_tile(
+    fn chunks(&self, batch: usize) -> usize {
+        self.output.pixels().div_ceil(pixels_per_chunk(batch))
+    }
+
+    /// The tile of weights of one tap, input block and output block, with that of the next output
+    /// block, if there is one.
+    fn place(&self, block: usize, tap: usize, in_block: usize) -> Place {
+        Place {
+            first: block * self.weight_tiles() + tap * self.input.blocks() + in_block,
+            rows: 1,
+            columns: (self.output.blocks() - block).min(2),
+            column_step: self.weight_tiles(),
+        }
+    }
+
+    /// One tile of the weights' gradient, or two side by side. All 16 rows are computed: inputs past
+    /// the last one are zero.
+    fn weight_tiles_product(
         &self,
         run: Run<'_>,
         x: &[f32],
         dy: &[f32],
-        gradient: SharedMut<f32>,
-        (block, tap, in_block): (usize, usize, usize),
-        pairs: &[Pair],
+        (block, in_block, pairs): (usize, usize, &[Pair]),
+        (c, c_column): (*mut f32, usize),
         base: Base,
     ) {
         let groups = blocks(run.batch);
-        let tile = block * self.weight_tiles() + tap * self.input.blocks() + in_block;
         let product = Product {
             a: x[in_block * TILE_LEN..].as_ptr(),
             b: dy[block * TILE_LEN..].as_ptr(),
-            // SAFETY: the tile is inside the gradient, whose length was checked.
-            c: unsafe { gradient.pointer().add(tile * TILE_LEN) },
+            c,
             pairs,
             k_blocks: groups,
             a_step: self.input.pixels() * self.input.blocks(),
             b_step: self.output.pixels() * self.output.blocks(),
             k_last: pictures_in_group(run.batch, groups - 1),
-            rows: (self.input.channels - in_block * TILE).min(TILE),
+            rows: TILE,
             columns: (self.output.blocks() - block).min(2),
             b_column: 1,
-            c_column: self.weight_tiles(),
+            c_column,
             base,
             relu: false,
         };
         // SAFETY: the lists name pixels inside the two maps, whose buffers' lengths were checked;
-        // each unit has tiles of the gradient of its own.
+        // `c` is what the sink gave for these tiles, which are this task's own.
         unsafe { (run.kernels.product_transposed)(&product) };
     }
+}
+
+impl Operand for f32 {
+    fn partial_len(contraction: &Contraction, batch: usize) -> usize {
+        if contraction.chunks(batch) > 1 { contraction.weights_len() } else { 0 }
+    }
+
+    fn scratch_len(contraction: &Contraction, _batch: usize, threads: usize) -> usize {
+        threads * contraction.panel_len()
+    }
+
+    fn forward(
+        contraction: &Contraction,
+        run: Run<'_>,
+        x: &[f32],
+        weights: &[f32],
+        bias: &[f32],
+        relu: bool,
+        y: &mut [f32],
+    ) {
+        let sum = PixelSum {
+            run,
+            kernel: contraction.kernel,
+            mirrored: false,
+            source: contraction.input,
+            target: contraction.output,
+            x,
+            y: SharedMut(y.as_mut_ptr()),
+            relu,
+        };
+        let column_tiles = contraction.weight_tiles();
+        sum.for_each_task(size_of_val(weights) <= CACHED_WEIGHTS, &|_worker, block, rows| {
+            let weights = weights[block * column_tiles * TILE_LEN..].as_ptr();
+            sum.rows(rows, block, weights, column_tiles, Base::Bias(bias[block * TILE..].as_ptr()));
+        });
+    }
+
+    fn logits(
+        contraction: &Contraction,
+        run: Run<'_>,
+        x: &[f32],
+        weights: &[f32],
+        bias: &[f32],
+        y: &mut [f32],
+    ) {
+        Self::forward(contraction, run, x, weights, bias, false, y);
+    }
+
+    fn backward_data(
+        contraction: &Contraction,
+        run: Run<'_>,
+        dy: &[f32],
+        weights: &[f32],
+        dx: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let sum = PixelSum {
+            run,
+            kernel: contraction.kernel,
+            mirrored: true,
+            source: contraction.output,
+            target: contraction.input,
+            x: dy,
+            y: SharedMut(dx.as_mut_ptr()),
+            relu: false,
+        };
+        let panel_len = contraction.panel_len();
+        let panels = SharedMut(scratch.as_mut_ptr());
+        sum.for_each_task(false, &|worker, block, rows| {
+            // SAFETY: `scratch` has a panel for each worker, borrowed for the whole operation, and
+            // a worker runs one task at a time.
+            let panel = unsafe {
+                std::slice::from_raw_parts_mut(panels.pointer().add(worker * panel_len), panel_len)
+            };
+            contraction.transpose_weights(weights, block, panel);
+            sum.rows(rows, block, panel.as_ptr(), panel_len / 2 / TILE_LEN, Base::Zero);
+        });
+    }
+
+    fn backward_weights(
+        contraction: &Contraction,
+        run: Run<'_>,
+        x: &[f32],
+        dy: &[f32],
+        gradient: WeightGradient<'_>,
+        _scratch: &mut [f32],
+    ) {
+        let column_pairs = contraction.output.blocks().div_ceil(2);
+        let (chunks, pixels) = (contraction.chunks(run.batch), pixels_per_chunk(run.batch));
+        let units = contraction.taps() * contraction.input.blocks() * column_pairs;
+        // Every task reads all activations of the layer, chunk by chunk, so more tasks than
+        // threads would cost memory traffic.
+        let wanted = if chunks > 1 { run.pool.threads() } else { 8 * run.pool.threads() };
+        let tasks = wanted.min(units);
+        let tiles = [contraction.input.blocks(), contraction.output.blocks()];
+        let sink = Sink::new(gradient, chunks > 1);
+        run.pool.run(tasks, &|task, _worker| {
+            let mut square = Square([0.0; 4 * TILE_LEN]);
+            for chunk in 0..chunks {
+                let positions = chunk * pixels..(chunk + 1) * pixels;
+                let base = if chunk == 0 { Base::Zero } else { Base::Accumulate };
+                for unit in task * units / tasks..(task + 1) * units / tasks {
+                    let mut pairs = [Pair { a: 0, b: 0 }; TILES_PER_CHUNK];
+                    let (pair, tap, in_block) = contraction.unit(unit, column_pairs);
+                    let count = contraction.meetings(tap, positions.clone(), tiles, &mut pairs);
+                    let place = contraction.place(2 * pair, tap, in_block);
+                    if chunk == 0 || count > 0 {
+                        let target = sink.target(place, &mut square);
+                        let product = (2 * pair, in_block, &pairs[..count]);
+                        contraction.weight_tiles_product(run, x, dy, product, target, base);
+                    }
+                    if chunk + 1 == chunks {
+                        sink.finish(run.kernels, place, &mut square);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Pixels that one product of backward-by-weights sums over at most; the middle tap meets every
+/// pixel, the others fewer.
+fn pixels_per_chunk(batch: usize) -> usize {
+    (TILES_PER_CHUNK / blocks(batch)).max(1)
 }
 
 /// A sum for each pixel of `target` over pixels of `source`: forward, or backward by data.
@@ -318,41 +514,11 @@ impl PixelSum<'_> {
     /// every row of pixels of every group once. With `by_row` a task is one row and neighbouring
     /// tasks share it; otherwise neighbouring tasks share the pair of blocks.
     fn for_each_task(&self, by_row: bool, task: &(dyn Fn(usize, usize, Range<usize>) + Sync)) {
-        let column_pairs = self.target.blocks().div_ceil(2);
         let rows = blocks(self.run.batch) * self.target.height;
-        // Eight tasks a thread keep all threads busy to the end.
-        let runs = (8 * self.run.pool.threads()).div_ceil(column_pairs);
-        let runs = if by_row { rows } else { runs.min(rows) };
-        self.run.pool.run(column_pairs * runs, &|index, worker| {
-            let (pair, run) = if by_row {
-                (index % column_pairs, index / column_pairs)
-            } else {
-                (index / runs, index % runs)
-            };
-            task(worker, 2 * pair, run * rows / runs..(run + 1) * rows / runs);
+        let column_pairs = self.target.blocks().div_ceil(2);
+        for_each_task(self.run.pool, column_pairs, rows, by_row, &|worker, pair, rows| {
+            task(worker, 2 * pair, rows);
         });
-    }
-
-    /// The terms of the sum for one pixel of the target: for each tap that falls inside the
-    /// picture, in order, the source pixel's tiles and the tap's tiles in the weights.
-    fn terms(&self, y: usize, x: usize) -> ([Pair; 9], usize) {
-        let half = self.kernel / 2;
-        let mut pairs = [Pair { a: 0, b: 0 }; 9];
-        let mut count = 0;
-        for tap in 0..self.kernel * self.kernel {
-            let (mut down, mut right) = (tap / self.kernel, tap % self.kernel);
-            if self.mirrored {
-                (down, right) = (2 * half - down, 2 * half - right);
-            }
-            // A row above the picture wraps round to a number that is never below the height.
-            let (row, column) = ((y + down).wrapping_sub(half), (x + right).wrapping_sub(half));
-            if row < self.source.height && column < self.source.width {
-                let blocks = self.source.blocks();
-                pairs[count] = pair_of((row * self.source.width + column) * blocks, tap * blocks);
-                count += 1;
-            }
-        }
-        (pairs, count)
     }
 
     /// Computes the pixels of `rows` (counted through all groups) in the target's blocks `block`
@@ -366,7 +532,8 @@ impl PixelSum<'_> {
             for column in 0..self.target.width {
                 let pixel = row % self.target.height * self.target.width + column;
                 let tile = (group * self.target.pixels() + pixel) * self.target.blocks() + block;
-                let (pairs, count) = self.terms(row % self.target.height, column);
+                let (pairs, count) =
+                    terms(self.kernel, self.mirrored, self.source, row % self.target.height, column);
                 let product = Product {
                     a: x,
                     b: weights,
@@ -391,6 +558,49 @@ impl PixelSum<'_> {
             }
         }
     }
+}
+
+/// Calls `task(worker, pair, rows)` so that every one of `column_pairs` meets every row once. With
+/// `by_row` a task is one row and neighbouring tasks share it; otherwise neighbouring tasks share
+/// the pair of columns.
+fn for_each_task(
+    pool: &Pool,
+    column_pairs: usize,
+    rows: usize,
+    by_row: bool,
+    task: &(dyn Fn(usize, usize, Range<usize>) + Sync),
+) {
+    // Eight tasks a thread keep all threads busy to the end.
+    let runs = (8 * pool.threads()).div_ceil(column_pairs);
+    let runs = if by_row { rows } else { runs.min(rows) };
+    pool.run(column_pairs * runs, &|index, worker| {
+        let (pair, run) =
+            if by_row { (index % column_pairs, index / column_pairs) } else { (index / runs, index % runs) };
+        task(worker, pair, run * rows / runs..(run + 1) * rows / runs);
+    });
+}
+
+/// The terms of the sum for pixel (y, x): for each tap that falls inside the picture, in order, the
+/// source pixel's tiles and the tap's tiles in the weights. `mirrored` taps are those of backward by
+/// data, where the tap of an output pixel comes back to the input pixel.
+fn terms(kernel: usize, mirrored: bool, source: Map, y: usize, x: usize) -> ([Pair; 9], usize) {
+    let half = kernel / 2;
+    let mut pairs = [Pair { a: 0, b: 0 }; 9];
+    let mut count = 0;
+    for tap in 0..kernel * kernel {
+        let (mut down, mut right) = (tap / kernel, tap % kernel);
+        if mirrored {
+            (down, right) = (2 * half - down, 2 * half - right);
+        }
+        // A row above the picture wraps round to a number that is never below the height.
+        let (row, column) = ((y + down).wrapping_sub(half), (x + right).wrapping_sub(half));
+        if row < source.height && column < source.width {
+            let blocks = source.blocks();
+            pairs[count] = pair_of((row * source.width + column) * blocks, tap * blocks);
+            count += 1;
+        }
+    }
+    (pairs, count)
 }
 
 fn pair_of(a: usize, b: usize) -> Pair {
@@ -425,10 +635,10 @@ mod tests {
             let units = contraction.taps() * contraction.input.blocks() * column_pairs;
             let mut seen = std::collections::HashSet::new();
             for unit in 0..units {
-                let (block, tap, in_block) = contraction.unit(unit);
-                assert!(block < contraction.output.blocks() && tap < contraction.taps());
+                let (pair, tap, in_block) = contraction.unit(unit, column_pairs);
+                assert!(pair < column_pairs && tap < contraction.taps());
                 assert!(in_block < contraction.input.blocks());
-                assert!(seen.insert((block, tap, in_block)), "{channels} {outputs} {unit}");
+                assert!(seen.insert((pair, tap, in_block)), "{channels} {outputs} {unit}");
             }
         }
     }
@@ -441,7 +651,7 @@ mod tests {
             let mut pairs = [Pair { a: 0, b: 0 }; TILES_PER_CHUNK];
             let meetings: usize = (0..9)
                 .flat_map(|tap| (0..side * side).map(move |position| (tap, position)))
-                .map(|(tap, position)| contraction.meetings(tap, position..position + 1, &mut pairs))
+                .map(|(tap, position)| contraction.meetings(tap, position..position + 1, [1, 1], &mut pairs))
                 .sum();
             let inside = meetings as f64 / (9 * side * side) as f64;
             assert_eq!((100.0 * inside).round() as usize, percent);

@@ -1,6 +1,6 @@
 //! Gathering the taps of the first convolution's window into channels.
 //!
-//! A picture of one or three channels would leave most of each 16-channel block empty in every one
+//! A picture of one or three channels would leave most of each block empty in every one
 //! of the nine products of a 3×3 convolution. So the bytes under the window of a pixel are laid next
 //! to each other as the channels of that pixel: channel `tap · channels + channel`, taps row by row.
 //! The convolution over the picture is then a 1×1 convolution over these patches, with its weights
@@ -10,59 +10,52 @@
 //! The same pass turns bytes into values in 0..=1.
 
 use crate::Kernels;
+use crate::element::{Element, Format};
 use crate::kernels::per_tier;
-use crate::layout::{Map, TILE, TILE_LEN, pictures_in_group};
+use crate::layout::{Map, TILE, pictures_in_group};
 use crate::parallel::Pool;
 
-/// `byte / 255`, correctly rounded, for each byte.
-static VALUE_OF_BYTE: [f32; 256] = values_of_bytes();
+/// Channels in the largest block.
+const LARGEST_BLOCK: usize = Format::Bf16.block();
 
-const fn values_of_bytes() -> [f32; 256] {
-    let mut values = [0.0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        values[byte] = byte as f32 / 255.0;
-        byte += 1;
-    }
-    values
+/// The shape of the patches of `picture` under a `kernel`×`kernel` window, in `format`.
+pub const fn patches_map(picture: Map, kernel: usize, format: Format) -> Map {
+    Map { channels: kernel * kernel * picture.channels, format, ..picture }
 }
 
-/// The shape of the patches of `picture` under a `kernel`×`kernel` window.
-pub const fn patches_map(picture: Map, kernel: usize) -> Map {
-    Map::new(picture.height, picture.width, kernel * kernel * picture.channels)
-}
-
-/// Fills `patches`, packed as [`patches_map`], from `images`, bytes in the order
+/// Fills `patches`, packed as [`patches_map`] in their format, from `images`, bytes in the order
 /// `[picture][row][column][channel]`. Channels of the padding and unused pictures become zero.
 ///
 /// # Panics
 /// When `kernel` is even, the picture is empty, or a slice does not have the length of its shape.
-pub fn gather(
+pub fn gather<T: Element>(
     kernels: &Kernels,
     pool: &Pool,
     batch: usize,
     picture: Map,
     kernel: usize,
     images: &[u8],
-    patches: &mut [f32],
+    patches: &mut [T],
 ) {
-    let map = patches_map(picture, kernel);
+    let map = patches_map(picture, kernel, T::FORMAT);
     let picture_len = picture.pixels() * picture.channels;
     assert!(kernel % 2 == 1, "a window of {kernel}×{kernel} has no centre");
     assert!(picture_len > 0, "an empty picture: {picture:?}");
     assert_eq!(images.len(), batch * picture_len, "bytes of {batch} pictures of {picture:?}");
     assert_eq!(patches.len(), map.len(batch), "patches of {batch} pictures of {map:?}");
+    let value_of_byte = std::array::from_fn(|byte| T::from_f32(byte as f32 / 255.0));
     pool.for_each_chunk(patches, map.width * map.pixel_len(), 1, |index, patches| {
         let (group, row) = (index / map.height, index % map.height);
         let pictures = pictures_in_group(batch, group);
         let images = &images[group * TILE * picture_len..][..pictures * picture_len];
-        for (tile_index, tile) in patches.chunks_exact_mut(TILE_LEN).enumerate() {
+        for (tile_index, tile) in patches.chunks_exact_mut(T::TILE_LEN).enumerate() {
             let (column, block) = (tile_index / map.blocks(), tile_index % map.blocks());
-            let mut offsets = [None; TILE];
+            let mut offsets = [None; LARGEST_BLOCK];
+            let offsets = &mut offsets[..T::BLOCK];
             for (lane, offset) in offsets.iter_mut().enumerate() {
-                *offset = offset_in_picture(picture, kernel, row, column, block * TILE + lane);
+                *offset = offset_in_picture(picture, kernel, row, column, block * T::BLOCK + lane);
             }
-            gather_tile(kernels, &offsets, picture_len, images, tile);
+            gather_tile(kernels, &value_of_byte, offsets, picture_len, images, tile);
         }
     });
 }
@@ -80,17 +73,18 @@ fn offset_in_picture(picture: Map, kernel: usize, row: usize, column: usize, inp
 }
 
 per_tier! {
-    fn gather_tile(
-        offsets: &[Option<usize>; TILE],
+    fn gather_tile<T>(
+        value_of_byte: &[T; 256],
+        offsets: &[Option<usize>],
         picture_len: usize,
         images: &[u8],
-        tile: &mut [f32],
+        tile: &mut [T],
     ) {
-        tile.fill(0.0);
+        tile.fill(T::default());
         for (lane, offset) in offsets.iter().enumerate() {
             let Some(offset) = *offset else { continue };
-            for (image, values) in images.chunks_exact(picture_len).zip(tile.chunks_exact_mut(TILE)) {
-                values[lane] = VALUE_OF_BYTE[usize::from(image[offset])];
+            for (image, values) in images.chunks_exact(picture_len).zip(tile.chunks_exact_mut(T::BLOCK)) {
+                values[lane] = value_of_byte[usize::from(image[offset])];
             }
         }
     }

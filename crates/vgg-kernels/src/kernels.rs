@@ -4,6 +4,7 @@
 //! that its functions may run.
 
 use crate::product::{self, ProductFn};
+use crate::product16::{self, FinishFn, Product16Fn, TransposeFn, portable};
 use crate::tier::{Tier, TierError};
 
 /// The kernels of one tier. Operations take it as their first argument.
@@ -14,6 +15,12 @@ pub struct Kernels {
     pub(crate) product: ProductFn,
     /// `C = Σ Aᵀ·B` with the rows of Aᵀ in the columns of A's tiles.
     pub(crate) product_transposed: ProductFn,
+    /// `C = Σ A·B` of bf16.
+    pub(crate) product16: Product16Fn,
+    /// Sums to bf16 values.
+    pub(crate) finish: FinishFn,
+    /// Transposes 16 × 16 numbers of 32 bits.
+    pub(crate) transpose: TransposeFn,
 }
 
 impl Kernels {
@@ -27,21 +34,39 @@ impl Kernels {
                 tier,
                 product: product::portable::product,
                 product_transposed: product::portable::product_transposed,
+                product16: portable::baseline::product,
+                finish: portable::baseline::finish,
+                transpose: portable::transpose,
             },
             #[cfg(target_arch = "x86_64")]
             Tier::Avx2 => Self {
                 tier,
                 product: product::avx2::product,
                 product_transposed: product::avx2::product_transposed,
+                product16: portable::avx2::product,
+                finish: portable::avx2::finish,
+                transpose: portable::transpose,
             },
             #[cfg(target_arch = "x86_64")]
             Tier::Avx512 => Self {
                 tier,
                 product: product::avx512::product,
                 product_transposed: product::avx512::product_transposed,
+                product16: portable::avx512::product,
+                finish: portable::avx512::finish,
+                transpose: product16::avx512::transpose,
+            },
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512Bf16 => Self {
+                tier,
+                product: product::avx512::product,
+                product_transposed: product::avx512::product_transposed,
+                product16: product16::avx512::product,
+                finish: product16::avx512::finish,
+                transpose: product16::avx512::transpose,
             },
             #[cfg(not(target_arch = "x86_64"))]
-            Tier::Avx2 | Tier::Avx512 => return None,
+            Tier::Avx2 | Tier::Avx512 | Tier::Avx512Bf16 => return None,
         })
     }
 
@@ -59,35 +84,47 @@ impl Kernels {
         Ok(Self::for_tier(tier).expect("a tier is chosen from those that are available"))
     }
 
+    /// Makes the thread ready for bf16 products, until what is returned is dropped.
+    pub(crate) fn tiles(&self) -> Tiles {
+        Tiles
+    }
+
     /// The tier of this table.
     pub fn tier(&self) -> Tier {
         self.tier
     }
 }
 
+/// The state that a thread needs for bf16 products.
+pub(crate) struct Tiles;
+
 /// Defines a function that runs its body as compiled for the tier of the [`Kernels`] it is given:
 /// the same plain Rust, once for each instruction set, vectorised by the compiler. The results are
 /// the same on every tier, since the compiler neither reorders nor contracts floating-point sums.
+/// The function may be generic over one [`crate::Element`].
 macro_rules! per_tier {
-    ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident $(<$element:ident>)? ($($argument:ident: $type:ty),* $(,)?) $body:block
+    ) => {
         $(#[$attribute])*
         #[allow(clippy::too_many_arguments)]
-        $visibility fn $name(kernels: &$crate::Kernels, $($argument: $type),*) {
+        $visibility fn $name $(<$element: $crate::Element>)? (kernels: &$crate::Kernels, $($argument: $type),*) {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
-            fn body($($argument: $type),*) $body
+            fn body $(<$element: $crate::Element>)? ($($argument: $type),*) $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments)]
-            fn avx2($($argument: $type),*) {
+            fn avx2 $(<$element: $crate::Element>)? ($($argument: $type),*) {
                 body($($argument),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             #[allow(clippy::too_many_arguments)]
-            fn avx512($($argument: $type),*) {
+            fn avx512 $(<$element: $crate::Element>)? ($($argument: $type),*) {
                 body($($argument),*)
             }
 
@@ -97,10 +134,10 @@ macro_rules! per_tier {
                 $crate::Tier::Avx2 => unsafe { avx2($($argument),*) },
                 // SAFETY: a table of this tier exists only where the processor has these features.
                 #[cfg(target_arch = "x86_64")]
-                $crate::Tier::Avx512 => unsafe { avx512($($argument),*) },
+                $crate::Tier::Avx512 | $crate::Tier::Avx512Bf16 => unsafe { avx512($($argument),*) },
                 $crate::Tier::Portable => body($($argument),*),
                 #[cfg(not(target_arch = "x86_64"))]
-                $crate::Tier::Avx2 | $crate::Tier::Avx512 => body($($argument),*),
+                $crate::Tier::Avx2 | $crate::Tier::Avx512 | $crate::Tier::Avx512Bf16 => body($($argument),*),
             }
         }
     };

@@ -1,25 +1,30 @@
-//! Where values lie in memory. Everything is made of *tiles* of 16×16 values, 1 KiB in `f32`.
+//! Where values lie in memory. Everything is made of *tiles* of 16 rows of 64 bytes, 1 KiB.
 //!
 //! **Activations and their gradients**: pixel by pixel with the pictures innermost,
 //! `[group][row][column][block][picture in group][channel in block]`, where a group is 16 pictures
-//! and a block 16 channels. A tile is 16 pictures × 16 channels of one pixel, so a convolution is,
-//! for each output pixel, a sum of products of tiles. A batch that is no multiple of 16 leaves
-//! pictures of the last group unused; no kernel reads them as an operand of a sum. Channels past
-//! the last one hold zero: kernels compute them from zero weights and zero gradients, and a dense
-//! layer over several pixels multiplies them by zero weights.
+//! and a block as many channels as 64 bytes hold: 16 in `f32`, 32 in bf16. A tile is 16 pictures ×
+//! one block of one pixel, so a convolution is, for each output pixel, a sum of products of tiles. A
+//! batch that is no multiple of 16 leaves pictures of the last group unused; no kernel reads them as
+//! an operand of a sum. Channels past the last one hold zero: kernels compute them from zero weights
+//! and zero gradients, and a dense layer over several pixels multiplies them by zero weights.
 //!
-//! **Weights**: `[output block][position][input block][input in block][output in block]`, where a
-//! position is a tap of a window or a pixel of a dense layer's input. A tile is 16 inputs × 16
-//! outputs, and all tiles that one output block needs are contiguous in the order of the sum.
-//! Inputs and outputs past the last one hold zero.
+//! **Weights** with their gradients and momentum are `f32`:
+//! `[output block][position][input block][input in block][output in block]`, where a position is a
+//! tap of a window or a pixel of a dense layer's input. A tile is 16 inputs × 16 outputs, and all
+//! tiles that one output block needs are contiguous in the order of the sum. Inputs and outputs past
+//! the last one hold zero. Where the operands are bf16, inputs and outputs are filled up to a
+//! multiple of 32, and products read a copy of the weights in bf16 in which two tiles of inputs are
+//! one: `[pair of inputs][output][input of the pair]`, the order that instructions for bf16 take.
 
-/// Rows and columns of a tile; pictures in a group; channels in a block.
+use crate::element::Format;
+
+/// Rows of a tile and columns of one of `f32`; pictures in a group.
 pub const TILE: usize = 16;
 
-/// Values in a tile.
+/// Values in a tile of `f32`.
 pub const TILE_LEN: usize = TILE * TILE;
 
-/// Number of tiles that hold `count` channels or pictures.
+/// Number of tiles that hold `count` inputs, outputs or pictures.
 pub const fn blocks(count: usize) -> usize {
     count.div_ceil(TILE)
 }
@@ -44,12 +49,19 @@ pub struct Map {
     pub width: usize,
     /// Channels of a pixel.
     pub channels: usize,
+    /// Format of the values.
+    pub format: Format,
 }
 
 impl Map {
-    /// A map from its sizes.
+    /// A map of `f32` values from its sizes.
     pub const fn new(height: usize, width: usize, channels: usize) -> Self {
-        Self { height, width, channels }
+        Self { height, width, channels, format: Format::F32 }
+    }
+
+    /// The map of the same sizes in another format.
+    pub const fn in_format(self, format: Format) -> Self {
+        Self { format, ..self }
     }
 
     /// Pixels of a picture.
@@ -63,12 +75,17 @@ impl Map {
 
     /// Blocks of channels in a pixel.
     pub const fn blocks(&self) -> usize {
-        blocks(self.channels)
+        self.channels.div_ceil(self.format.block())
+    }
+
+    /// Values in a tile.
+    pub const fn tile_len(&self) -> usize {
+        TILE * self.format.block()
     }
 
     /// Values that one pixel of a group takes.
     pub const fn pixel_len(&self) -> usize {
-        times(self.blocks(), TILE_LEN)
+        times(self.blocks(), self.tile_len())
     }
 
     /// Values that a group of 16 pictures takes.
@@ -83,10 +100,11 @@ impl Map {
 
     /// Position of one value.
     pub const fn index(&self, picture: usize, pixel: usize, channel: usize) -> usize {
+        let block = self.format.block();
         (picture / TILE * self.pixels() + pixel) * self.pixel_len()
-            + channel / TILE * TILE_LEN
-            + picture % TILE * TILE
-            + channel % TILE
+            + channel / block * self.tile_len()
+            + picture % TILE * block
+            + channel % block
     }
 }
 
@@ -104,21 +122,28 @@ pub struct WeightLayout {
     /// Whether the positions of one pixel are gathered next to each other in the input's channels
     /// (see [`crate::gather`]), so that blocks are shared by positions.
     pub gathered: bool,
+    /// Format of the operands of products, which says to what inputs and outputs are filled up.
+    pub format: Format,
 }
 
 impl WeightLayout {
+    /// Tiles of 16 that hold `count` inputs or outputs, filled up to whole blocks of the format.
+    const fn tiles(&self, count: usize) -> usize {
+        times(count.div_ceil(self.format.block()), self.format.block() / TILE)
+    }
+
     /// Tiles that one output block takes.
     pub const fn tiles_per_output_block(&self) -> usize {
         if self.gathered {
-            blocks(times(self.positions, self.channels))
+            self.tiles(times(self.positions, self.channels))
         } else {
-            times(self.positions, blocks(self.channels))
+            times(self.positions, self.tiles(self.channels))
         }
     }
 
     /// Number of values in packed form.
     pub const fn packed_len(&self) -> usize {
-        times(times(blocks(self.outputs), self.tiles_per_output_block()), TILE_LEN)
+        times(times(self.tiles(self.outputs), self.tiles_per_output_block()), TILE_LEN)
     }
 
     /// Number of values in plain form.
@@ -132,7 +157,7 @@ impl WeightLayout {
             let input = position * self.channels + channel;
             (input / TILE, input % TILE)
         } else {
-            (position * blocks(self.channels) + channel / TILE, channel % TILE)
+            (position * self.tiles(self.channels) + channel / TILE, channel % TILE)
         };
         (output / TILE * self.tiles_per_output_block() + block) * TILE_LEN + row * TILE + output % TILE
     }
@@ -175,12 +200,14 @@ mod tests {
 
     #[test]
     fn every_value_of_a_map_has_its_own_place() {
-        let (map, batch) = (Map::new(3, 2, 21), 19);
-        let mut seen = vec![false; map.len(batch)];
-        for picture in 0..batch {
-            for pixel in 0..map.pixels() {
-                for channel in 0..map.channels {
-                    assert!(!std::mem::replace(&mut seen[map.index(picture, pixel, channel)], true));
+        for format in Format::ALL {
+            let (map, batch) = (Map::new(3, 2, 37).in_format(format), 19);
+            let mut seen = vec![false; map.len(batch)];
+            for picture in 0..batch {
+                for pixel in 0..map.pixels() {
+                    for channel in 0..map.channels {
+                        assert!(!std::mem::replace(&mut seen[map.index(picture, pixel, channel)], true));
+                    }
                 }
             }
         }
@@ -188,8 +215,11 @@ mod tests {
 
     #[test]
     fn packing_and_unpacking_return_the_weights() {
-        for gathered in [false, true] {
-            let layout = WeightLayout { outputs: 18, channels: 5, positions: 9, gathered };
+        for (gathered, format) in
+            [(false, Format::F32), (true, Format::F32), (false, Format::Bf16), (true, Format::Bf16)]
+        {
+            let layout = WeightLayout { outputs: 18, channels: 5, positions: 9, gathered, format };
+            assert!(layout.packed_len().is_multiple_of(TILE_LEN * (format.block() / TILE).pow(2)));
             let plain: Vec<f32> = (0..layout.plain_len()).map(|i| i as f32 + 1.0).collect();
             let mut packed = vec![f32::NAN; layout.packed_len()];
             layout.pack(&plain, &mut packed);

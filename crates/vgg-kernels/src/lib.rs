@@ -12,6 +12,7 @@
 //! parallel tasks that write to disjoint parts of one slice.
 
 pub mod contraction;
+pub mod element;
 pub mod gather;
 mod kernels;
 pub mod layout;
@@ -21,11 +22,13 @@ pub mod parallel;
 pub mod pointwise;
 pub mod pooling;
 mod product;
+mod product16;
 pub mod reference;
 mod tier;
 pub mod update;
 
-pub use contraction::Contraction;
+pub use contraction::{Contraction, Operand, WeightGradient};
+pub use element::{Bf16, Element, Format};
 pub use kernels::Kernels;
 pub use layout::{Map, TILE, TILE_LEN, WeightLayout};
 pub use parallel::Pool;

@@ -6,6 +6,7 @@
 //! nor vanishes. All of it is in f64: there are few logits, and the loss is what people read.
 //! `exp` and `log` are libm's, which give the same bits on every machine.
 
+use crate::element::{Element, Format};
 use crate::layout::Map;
 
 /// What a batch yields.
@@ -18,23 +19,26 @@ pub struct LossSum {
 }
 
 /// The loss of packed `logits` (one pixel, a channel per class) for `labels`, and its gradient by
-/// the logits. Channels of the padding and unused pictures have gradient zero.
+/// the logits, packed as `map` in the gradient's own format. Channels of the padding and unused pictures have gradient zero.
 ///
 /// # Panics
-/// When `batch` is 0, a slice does not have the length of its shape, or a label is no class.
-pub fn softmax_cross_entropy(
+/// When `batch` is 0, the logits are not `f32`, a slice does not have the length of its shape, or a
+/// label is no class.
+pub fn softmax_cross_entropy<T: Element>(
     batch: usize,
     map: Map,
     logits: &[f32],
     labels: &[u32],
-    mut gradient: Option<&mut [f32]>,
+    mut gradient: Option<&mut [T]>,
 ) -> LossSum {
     assert!(batch > 0 && map.pixels() == 1 && map.channels > 0, "{batch} pictures of {map:?}");
+    assert_eq!(map.format, Format::F32, "format of the logits");
+    let gradient_map = map.in_format(T::FORMAT);
     assert_eq!(logits.len(), map.len(batch), "logits of {batch} pictures of {map:?}");
     assert_eq!(labels.len(), batch, "one label per picture");
     if let Some(gradient) = gradient.as_deref_mut() {
-        assert_eq!(gradient.len(), map.len(batch), "gradient of {batch} pictures of {map:?}");
-        gradient.fill(0.0);
+        assert_eq!(gradient.len(), gradient_map.len(batch), "gradient of {batch} pictures of {map:?}");
+        gradient.fill(T::default());
     }
     let mut sum = LossSum { loss: 0.0, correct: 0 };
     for (picture, &label) in labels.iter().enumerate() {
@@ -50,7 +54,8 @@ pub fn softmax_cross_entropy(
             for class in 0..map.channels {
                 let probability = libm::exp(logit(class) - maximum) / exponentials;
                 let target = if class == label { 1.0 } else { 0.0 };
-                gradient[map.index(picture, 0, class)] = ((probability - target) / batch as f64) as f32;
+                gradient[gradient_map.index(picture, 0, class)] =
+                    T::from_f32(((probability - target) / batch as f64) as f32);
             }
         }
     }

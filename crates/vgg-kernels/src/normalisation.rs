@@ -11,8 +11,9 @@
 //! libm's, which is plain Rust and so gives the same bits on every machine too.
 
 use crate::Kernels;
+use crate::element::Element;
 use crate::kernels::per_tier;
-use crate::layout::{Map, TILE, TILE_LEN, blocks, pictures_in_group};
+use crate::layout::{Map, TILE, blocks, pictures_in_group};
 use crate::parallel::Pool;
 
 /// What the normalisation is made with; the names are the paper's.
@@ -28,23 +29,24 @@ pub struct LrnConstants {
     pub beta: f32,
 }
 
-/// A block of channels with the blocks before and behind it, where a window may reach.
+/// A run of 16 channels with the runs before and behind it, where a window may reach.
 type Neighbourhood = [f32; 3 * TILE];
 
 /// Normalises `x` into `y`. Channels of the padding and unused pictures become zero.
 ///
 /// # Panics
-/// When a slice does not have the length of its shape, or the size is even or above 33.
-pub fn forward(
+/// When a slice does not have the length of its shape, the map is of another format, or the
+/// size is even or above 33.
+pub fn forward<T: Element>(
     kernels: &Kernels,
     pool: &Pool,
     batch: usize,
     map: Map,
     constants: &LrnConstants,
-    x: &[f32],
-    y: &mut [f32],
+    x: &[T],
+    y: &mut [T],
 ) {
-    check(batch, map, constants, &[x.len(), y.len()]);
+    check::<T>(batch, map, constants, &[x.len(), y.len()]);
     let row_len = map.width * map.pixel_len();
     pool.for_each_chunk(y, row_len, 1, |index, y| {
         let pictures = pictures_in_group(batch, index / map.height);
@@ -61,17 +63,17 @@ pub fn forward(
 /// # Panics
 /// As [`forward`].
 #[allow(clippy::too_many_arguments)] // Three tensors, their shape, and what runs them.
-pub fn backward(
+pub fn backward<T: Element>(
     kernels: &Kernels,
     pool: &Pool,
     batch: usize,
     map: Map,
     constants: &LrnConstants,
-    x: &[f32],
-    dy: &[f32],
-    dx: &mut [f32],
+    x: &[T],
+    dy: &[T],
+    dx: &mut [T],
 ) {
-    check(batch, map, constants, &[x.len(), dy.len(), dx.len()]);
+    check::<T>(batch, map, constants, &[x.len(), dy.len(), dx.len()]);
     let (row_len, pixel_len) = (map.width * map.pixel_len(), map.pixel_len());
     pool.for_each_chunk(dx, row_len, 1, |index, dx| {
         let pictures = pictures_in_group(batch, index / map.height);
@@ -83,7 +85,8 @@ pub fn backward(
     });
 }
 
-fn check(batch: usize, map: Map, constants: &LrnConstants, lengths: &[usize]) {
+fn check<T: Element>(batch: usize, map: Map, constants: &LrnConstants, lengths: &[usize]) {
+    assert_eq!(map.format, T::FORMAT, "format of the values");
     for &length in lengths {
         assert_eq!(length, map.len(batch), "{batch} pictures of {map:?}");
     }
@@ -91,14 +94,15 @@ fn check(batch: usize, map: Map, constants: &LrnConstants, lengths: &[usize]) {
 }
 
 per_tier! {
-    fn forward_pixel(constants: &LrnConstants, channels: usize, pictures: usize, x: &[f32], y: &mut [f32]) {
-        y.fill(0.0);
+    fn forward_pixel<T>(constants: &LrnConstants, channels: usize, pictures: usize, x: &[T], y: &mut [T]) {
+        y.fill(T::default());
         for picture in 0..pictures {
-            for block in 0..blocks(channels) {
-                let scales = scales(constants, channels, picture, block, x);
-                let start = block * TILE_LEN + picture * TILE;
-                for lane in 0..TILE.min(channels - block * TILE) {
-                    y[start + lane] = x[start + lane] / power(scales[lane], constants.beta);
+            for run in 0..blocks(channels) {
+                let scales = scales(constants, channels, picture, run, x);
+                let start = index::<T>(picture, run * TILE);
+                for lane in 0..TILE.min(channels - run * TILE) {
+                    let value = x[start + lane].to_f32() / power(scales[lane], constants.beta);
+                    y[start + lane] = T::from_f32(value);
                 }
             }
         }
@@ -106,17 +110,17 @@ per_tier! {
 }
 
 per_tier! {
-    /// Goes through the blocks with the terms of the sum computed one block ahead, so that each is
+    /// Goes through the runs with the terms of the sum computed one run ahead, so that each is
     /// computed once.
-    fn backward_pixel(
+    fn backward_pixel<T>(
         constants: &LrnConstants,
         channels: usize,
         pictures: usize,
-        x: &[f32],
-        dy: &[f32],
-        dx: &mut [f32],
+        x: &[T],
+        dy: &[T],
+        dx: &mut [T],
     ) {
-        dx.fill(0.0);
+        dx.fill(T::default());
         let factor = 2.0 * constants.alpha * constants.beta;
         for picture in 0..pictures {
             let mut terms: Neighbourhood = [0.0; 3 * TILE];
@@ -125,11 +129,12 @@ per_tier! {
                 let (next_shares, next_terms) = shares_and_terms(constants, channels, picture, ahead, x, dy);
                 terms.copy_within(TILE.., 0);
                 terms[2 * TILE..].copy_from_slice(&next_terms);
-                if let Some(block) = ahead.checked_sub(1) {
+                if let Some(run) = ahead.checked_sub(1) {
                     let sums = window_sums(constants.size, &terms);
-                    let start = block * TILE_LEN + picture * TILE;
-                    for lane in 0..TILE.min(channels - block * TILE) {
-                        dx[start + lane] = shares[lane] - factor * x[start + lane] * sums[lane];
+                    let start = index::<T>(picture, run * TILE);
+                    for lane in 0..TILE.min(channels - run * TILE) {
+                        let value = shares[lane] - factor * x[start + lane].to_f32() * sums[lane];
+                        dx[start + lane] = T::from_f32(value);
                     }
                 }
                 shares = next_shares;
@@ -138,36 +143,48 @@ per_tier! {
     }
 }
 
-/// For each channel of a block `dyⱼ · sⱼ^−β` and `dyⱼ · xⱼ · sⱼ^−β / sⱼ`; zero past the last one.
+/// Where in a pixel the values of a channel lie. Runs of 16 channels lie in one block.
 #[inline(always)] // Into each tier's function, to be compiled with its instructions.
-fn shares_and_terms(
+fn index<T: Element>(picture: usize, channel: usize) -> usize {
+    channel / T::BLOCK * T::TILE_LEN + picture * T::BLOCK + channel % T::BLOCK
+}
+
+/// For each channel of a run `dyⱼ · sⱼ^−β` and `dyⱼ · xⱼ · sⱼ^−β / sⱼ`; zero past the last one.
+#[inline(always)] // Into each tier's function, to be compiled with its instructions.
+fn shares_and_terms<T: Element>(
     constants: &LrnConstants,
     channels: usize,
     picture: usize,
-    block: usize,
-    x: &[f32],
-    dy: &[f32],
+    run: usize,
+    x: &[T],
+    dy: &[T],
 ) -> ([f32; TILE], [f32; TILE]) {
     let (mut shares, mut terms) = ([0.0; TILE], [0.0; TILE]);
-    if block < blocks(channels) {
-        let scales = scales(constants, channels, picture, block, x);
-        let start = block * TILE_LEN + picture * TILE;
-        for lane in 0..TILE.min(channels - block * TILE) {
-            shares[lane] = dy[start + lane] / power(scales[lane], constants.beta);
-            terms[lane] = shares[lane] * x[start + lane] / scales[lane];
+    if run < blocks(channels) {
+        let scales = scales(constants, channels, picture, run, x);
+        let start = index::<T>(picture, run * TILE);
+        for lane in 0..TILE.min(channels - run * TILE) {
+            shares[lane] = dy[start + lane].to_f32() / power(scales[lane], constants.beta);
+            terms[lane] = shares[lane] * x[start + lane].to_f32() / scales[lane];
         }
     }
     (shares, terms)
 }
 
-/// The scales s of a block's channels in one pixel of one picture.
+/// The scales s of a run's channels in one pixel of one picture.
 #[inline(always)] // Into each tier's function, to be compiled with its instructions.
-fn scales(constants: &LrnConstants, channels: usize, picture: usize, block: usize, x: &[f32]) -> [f32; TILE] {
+fn scales<T: Element>(
+    constants: &LrnConstants,
+    channels: usize,
+    picture: usize,
+    run: usize,
+    x: &[T],
+) -> [f32; TILE] {
     let mut squares: Neighbourhood = [0.0; 3 * TILE];
-    for (index, square) in squares.iter_mut().enumerate() {
-        let channel = (block * TILE + index).wrapping_sub(TILE);
+    for (place, square) in squares.iter_mut().enumerate() {
+        let channel = (run * TILE + place).wrapping_sub(TILE);
         if channel < channels {
-            let value = x[channel / TILE * TILE_LEN + picture * TILE + channel % TILE];
+            let value = x[index::<T>(picture, channel)].to_f32();
             *square = value * value;
         }
     }
@@ -184,7 +201,7 @@ fn power(scale: f32, beta: f32) -> f32 {
     libm::powf(scale, beta)
 }
 
-/// The sums over the windows around the channels of the middle block, first channel first.
+/// The sums over the windows around the channels of the middle run, first channel first.
 #[inline(always)] // Into each tier's function, to be compiled with its instructions.
 fn window_sums(size: usize, values: &Neighbourhood) -> [f32; TILE] {
     let mut sums = [0.0; TILE];

@@ -6,30 +6,35 @@
 //! output at most: backward splits over the inputs and sums nothing.
 
 use crate::Kernels;
+use crate::element::Element;
 use crate::kernels::per_tier;
-use crate::layout::{Map, TILE_LEN};
+use crate::layout::Map;
 use crate::parallel::Pool;
+
+/// Values whose maximum is sought at a time: a divisor of every tile.
+const RUN: usize = 128;
 
 /// The shape that pooling makes of `input`.
 pub const fn output(input: Map) -> Map {
-    Map::new(input.height.div_ceil(2), input.width.div_ceil(2), input.channels)
+    Map { height: input.height.div_ceil(2), width: input.width.div_ceil(2), ..input }
 }
 
 /// Writes the largest value of each window of `x` to `y`, and to `argmax`, one byte per value of
 /// `y`, its position in the window: 0 to 3, row by row.
 ///
 /// # Panics
-/// When a slice does not have the length of its shape.
-pub fn forward(
+/// When a slice does not have the length of its shape, or the map is of another format.
+pub fn forward<T: Element>(
     kernels: &Kernels,
     pool: &Pool,
     batch: usize,
     input: Map,
-    x: &[f32],
-    y: &mut [f32],
+    x: &[T],
+    y: &mut [T],
     argmax: Option<&mut [u8]>,
 ) {
     let output = output(input);
+    assert_eq!(input.format, T::FORMAT, "format of the values");
     assert_eq!(x.len(), input.len(batch), "input of {batch} pictures of {input:?}");
     assert_eq!(y.len(), output.len(batch), "output of {batch} pictures of {output:?}");
     let positions = argmax.as_ref().map_or(y.len(), |argmax| argmax.len());
@@ -55,17 +60,18 @@ pub fn forward(
 /// elsewhere.
 ///
 /// # Panics
-/// When a slice does not have the length of its shape.
-pub fn backward(
+/// When a slice does not have the length of its shape, or the map is of another format.
+pub fn backward<T: Element>(
     kernels: &Kernels,
     pool: &Pool,
     batch: usize,
     input: Map,
-    dy: &[f32],
+    dy: &[T],
     argmax: &[u8],
-    dx: &mut [f32],
+    dx: &mut [T],
 ) {
     let output = output(input);
+    assert_eq!(input.format, T::FORMAT, "format of the values");
     assert_eq!(dx.len(), input.len(batch), "input of {batch} pictures of {input:?}");
     assert_eq!(dy.len(), output.len(batch), "output of {batch} pictures of {output:?}");
     assert_eq!(argmax.len(), dy.len(), "one position per output value");
@@ -81,37 +87,46 @@ pub fn backward(
     });
 }
 
-/// The pixels of a window in one group's values; empty where the window is cut at the edge.
-fn window(input: Map, x: &[f32], row: usize, column: usize) -> [&[f32]; 4] {
+/// The pixels of a window in one group's values. Where the window is cut at the edge, its first
+/// pixel stands in, whose values as equals never win.
+fn window<T>(input: Map, x: &[T], row: usize, column: usize) -> [&[T]; 4] {
     std::array::from_fn(|position| {
-        let (row, column) = (2 * row + position / 2, 2 * column + position % 2);
-        if row < input.height && column < input.width {
-            &x[(row * input.width + column) * input.pixel_len()..][..input.pixel_len()]
-        } else {
-            &[]
+        let (mut y, mut x_of) = (2 * row + position / 2, 2 * column + position % 2);
+        if y >= input.height || x_of >= input.width {
+            (y, x_of) = (2 * row, 2 * column);
         }
+        &x[(y * input.width + x_of) * input.pixel_len()..][..input.pixel_len()]
     })
 }
 
 per_tier! {
-    /// The maximum over a window, one tile at a time so that it stays in the nearest cache. The
-    /// first position is inside every window, so it is where the search begins.
-    fn max_pixel(window: &[&[f32]; 4], y: &mut [f32], argmax: &mut [u8]) {
-        let mut unwanted = [0; TILE_LEN];
-        for (tile, y) in y.chunks_exact_mut(TILE_LEN).enumerate() {
-            let range = tile * TILE_LEN..(tile + 1) * TILE_LEN;
-            let argmax = if argmax.is_empty() { &mut unwanted[..] } else { &mut argmax[range.clone()] };
-            y.copy_from_slice(&window[0][range.clone()]);
-            argmax.fill(0);
-            for position in 1..4 {
-                if window[position].is_empty() {
-                    continue;
+    /// The maximum over a window, a run at a time so that it stays in the nearest cache. What is
+    /// taken is chosen by masks of bits: where it is written as a choice between numbers, compilers
+    /// make branches of it, which nobody can predict.
+    fn max_pixel<T>(window: &[&[T]; 4], y: &mut [T], argmax: &mut [u8]) {
+        let (mut best, mut positions) = ([0_u32; RUN], [0_u32; RUN]);
+        for (run, y) in y.chunks_exact_mut(RUN).enumerate() {
+            let range = run * RUN..(run + 1) * RUN;
+            for (best, value) in best.iter_mut().zip(&window[0][range.clone()]) {
+                *best = value.to_f32().to_bits();
+            }
+            positions.fill(0);
+            for position in 1..4_u32 {
+                let values = &window[position as usize][range.clone()];
+                for ((best, held), value) in best.iter_mut().zip(&mut positions).zip(values) {
+                    let (value, old) = (value.to_f32(), f32::from_bits(*best));
+                    let take = (value > old) | (value.is_nan() & !old.is_nan());
+                    let mask = u32::from(take).wrapping_neg();
+                    *best = value.to_bits() & mask | *best & !mask;
+                    *held = position & mask | *held & !mask;
                 }
-                let values = &window[position][range.clone()];
-                for ((y, argmax), &value) in y.iter_mut().zip(argmax.iter_mut()).zip(values) {
-                    let take = (value > *y) | (value.is_nan() & !y.is_nan());
-                    *y = if take { value } else { *y };
-                    *argmax = if take { position as u8 } else { *argmax };
+            }
+            for (y, &best) in y.iter_mut().zip(&best) {
+                *y = T::from_f32(f32::from_bits(best));
+            }
+            if let Some(argmax) = argmax.get_mut(range) {
+                for (argmax, &position) in argmax.iter_mut().zip(&positions) {
+                    *argmax = position as u8;
                 }
             }
         }
@@ -119,9 +134,9 @@ per_tier! {
 }
 
 per_tier! {
-    fn spread_pixel(position: u8, dy: &[f32], argmax: &[u8], dx: &mut [f32]) {
+    fn spread_pixel<T>(position: u8, dy: &[T], argmax: &[u8], dx: &mut [T]) {
         for ((dx, &dy), &argmax) in dx.iter_mut().zip(dy).zip(argmax) {
-            *dx = if argmax == position { dy } else { 0.0 };
+            *dx = if argmax == position { dy } else { T::default() };
         }
     }
 }

@@ -7,6 +7,7 @@
 //! # Panics
 //! Functions panic when a slice is shorter than its shape.
 
+use crate::element::Element;
 use crate::layout::Map;
 use crate::normalisation::LrnConstants;
 use crate::update::Sgd;
@@ -73,24 +74,27 @@ impl Shape4 {
     }
 }
 
-/// Plain activations in packed form, rounded to f32; whatever belongs to no value is zero.
-pub fn pack_activations(map: Map, batch: usize, plain: &[f64]) -> Vec<f32> {
+/// Plain activations in packed form, rounded to f32 and then to the format; whatever belongs to no
+/// value is zero. The map is read in that format.
+pub fn pack_activations<T: Element>(map: Map, batch: usize, plain: &[f64]) -> Vec<T> {
+    let map = map.in_format(T::FORMAT);
     let shape = Shape4::of(map, batch);
-    let mut packed = vec![0.0; map.len(batch)];
+    let mut packed = vec![T::default(); map.len(batch)];
     shape.for_each(|picture, channel, row, column| {
         packed[map.index(picture, row * map.width + column, channel)] =
-            plain[shape.index(picture, channel, row, column)] as f32;
+            T::from_f32(plain[shape.index(picture, channel, row, column)] as f32);
     });
     packed
 }
 
-/// Packed activations in plain form.
-pub fn unpack_activations(map: Map, batch: usize, packed: &[f32]) -> Vec<f64> {
+/// Packed activations in plain form. The map is read in their format.
+pub fn unpack_activations<T: Element>(map: Map, batch: usize, packed: &[T]) -> Vec<f64> {
+    let map = map.in_format(T::FORMAT);
     let shape = Shape4::of(map, batch);
     let mut plain = vec![0.0; shape.len()];
     shape.for_each(|picture, channel, row, column| {
         plain[shape.index(picture, channel, row, column)] =
-            f64::from(packed[map.index(picture, row * map.width + column, channel)]);
+            f64::from(packed[map.index(picture, row * map.width + column, channel)].to_f32());
     });
     plain
 }

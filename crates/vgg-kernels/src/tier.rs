@@ -15,11 +15,13 @@ pub enum Tier {
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL: 512-bit vectors and 32 registers.
     Avx512,
+    /// The same with AVX-512 BF16, which multiplies bf16.
+    Avx512Bf16,
 }
 
 impl Tier {
     /// Every tier, slowest first.
-    pub const ALL: [Tier; 3] = [Tier::Portable, Tier::Avx2, Tier::Avx512];
+    pub const ALL: [Tier; 4] = [Tier::Portable, Tier::Avx2, Tier::Avx512, Tier::Avx512Bf16];
 
     /// The name in messages, options and environment variables.
     pub const fn name(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Tier {
             Tier::Portable => "portable",
             Tier::Avx2 => "avx2",
             Tier::Avx512 => "avx512",
+            Tier::Avx512Bf16 => "avx512-bf16",
         }
     }
 
@@ -44,9 +47,16 @@ impl Tier {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
             }
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512Bf16 => Tier::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
             #[cfg(not(target_arch = "x86_64"))]
-            Tier::Avx2 | Tier::Avx512 => false,
+            Tier::Avx2 | Tier::Avx512 | Tier::Avx512Bf16 => false,
         }
+    }
+
+    /// Whether the tier has instructions that multiply bf16, so that bf16 is faster than `f32`.
+    pub fn multiplies_bf16(self) -> bool {
+        self >= Tier::Avx512Bf16
     }
 
     /// The tiers that this processor has, slowest first.
@@ -138,10 +148,10 @@ mod tests {
 
     #[test]
     fn a_cap_lowers_the_tier_and_a_requirement_fails_when_it_cannot_run() {
-        assert_eq!(choose_from(None, None, |_| true), Ok(Tier::Avx512));
+        assert_eq!(choose_from(None, None, |_| true), Ok(Tier::Avx512Bf16));
         assert_eq!(choose_from(Some(Tier::Avx2), None, |_| true), Ok(Tier::Avx2));
         assert_eq!(choose_from(None, None, |tier| tier == Tier::Portable), Ok(Tier::Portable));
-        assert_eq!(choose_from(None, Some(Tier::Avx2), |_| true), Ok(Tier::Avx512));
+        assert_eq!(choose_from(None, Some(Tier::Avx2), |_| true), Ok(Tier::Avx512Bf16));
         assert!(choose_from(None, Some(Tier::Avx512), |tier| tier <= Tier::Avx2).is_err());
         assert!(choose_from(Some(Tier::Portable), Some(Tier::Avx2), |_| true).is_err());
     }

@@ -5,8 +5,10 @@
 //! `w −= learning_rate · (g + momentum · v)` with Nesterov, `w −= learning_rate · v` without.
 
 use crate::Kernels;
+use crate::element::{Bf16, Element};
 use crate::kernels::per_tier;
-use crate::parallel::Pool;
+use crate::layout::TILE;
+use crate::parallel::{Pool, SharedMut};
 
 /// Values that one task updates: large beside the cost of a task, small beside a layer.
 const CHUNK_LEN: usize = 8192;
@@ -32,10 +34,11 @@ pub struct Sgd {
 }
 
 /// Updates `weights`, and `velocity` where there is one; without it the step is
-/// `learning_rate · g`, as if `momentum` were zero.
+/// `learning_rate · g`, as if `momentum` were zero. Where there are `operands`, the new weights are
+/// written there as [`pack_operands`] does.
 ///
 /// # Panics
-/// When the slices differ in length.
+/// When the slices differ in length, or, with operands, it is no multiple of 512.
 pub fn sgd(
     kernels: &Kernels,
     pool: &Pool,
@@ -43,38 +46,107 @@ pub fn sgd(
     weights: &mut [f32],
     gradient: &[f32],
     velocity: Option<&mut [f32]>,
+    operands: Option<&mut [Bf16]>,
 ) {
     assert_eq!(gradient.len(), weights.len(), "one gradient per weight");
-    let Some(velocity) = velocity else {
-        return pool.for_each_chunk_of_two::<f32, f32>(weights, &mut [], CHUNK_LEN, |index, weights, _| {
-            step(kernels, rule, weights, &gradient[index * CHUNK_LEN..][..weights.len()]);
-        });
-    };
-    assert_eq!(velocity.len(), weights.len(), "one velocity per weight");
-    pool.for_each_chunk_of_two(weights, velocity, CHUNK_LEN, |index, weights, velocity| {
-        let gradient = &gradient[index * CHUNK_LEN..][..weights.len()];
-        step_with_velocity(kernels, rule, weights, gradient, velocity);
+    let velocities = velocity.as_ref().map_or(weights.len(), |velocity| velocity.len());
+    assert_eq!(velocities, weights.len(), "one velocity per weight");
+    if let Some(operands) = &operands {
+        check_operands(weights, operands);
+    }
+    let operands = operands.unwrap_or_default();
+    let (base, packs) = (SharedMut(operands.as_mut_ptr()), !operands.is_empty());
+    pool.for_each_chunk_of_two(
+        weights,
+        velocity.unwrap_or_default(),
+        CHUNK_LEN,
+        |index, weights, velocity| {
+            let start = index * CHUNK_LEN;
+            let gradient = &gradient[start..][..weights.len()];
+            let (start, len) = if packs { (start, weights.len()) } else { (0, 0) };
+            // SAFETY: the chunk lies inside `operands`, which is as long as `weights` and borrowed for
+            // the whole operation, and belongs to this task only; an empty one covers nothing.
+            let operands = unsafe { std::slice::from_raw_parts_mut(base.pointer().add(start), len) };
+            update_values(kernels, rule, weights, gradient, velocity, operands);
+        },
+    );
+}
+
+/// Writes packed `weights` to `operands` in bf16, two inputs of an output next to each other:
+/// of 32 weights, two rows of a tile, weight `16·b + o` becomes operand `2·o + b`.
+///
+/// # Panics
+/// When the slices differ in length, or it is no multiple of 512.
+pub fn pack_operands(kernels: &Kernels, pool: &Pool, weights: &[f32], operands: &mut [Bf16]) {
+    check_operands(weights, operands);
+    pool.for_each_chunk(operands, Bf16::TILE_LEN, CHUNK_LEN / Bf16::TILE_LEN, |index, operands| {
+        pack_values(kernels, &weights[index * Bf16::TILE_LEN..][..Bf16::TILE_LEN], operands);
     });
 }
 
+fn check_operands(weights: &[f32], operands: &[Bf16]) {
+    assert_eq!(operands.len(), weights.len(), "one operand per weight");
+    assert!(weights.len().is_multiple_of(Bf16::TILE_LEN), "{} weights are no whole tiles", weights.len());
+}
+
 per_tier! {
-    fn step(rule: &Sgd, weights: &mut [f32], gradient: &[f32]) {
-        let Sgd { learning_rate, weight_decay, .. } = *rule;
-        for (weight, &gradient) in weights.iter_mut().zip(gradient) {
-            *weight -= learning_rate * (gradient + weight_decay * *weight);
+    /// A run of [`sgd`] on the calling thread. `velocity` and `operands` are as long as `weights`, or
+    /// empty where there are none; with operands, the length is a multiple of 32.
+    pub(crate) fn update_values(
+        rule: &Sgd,
+        weights: &mut [f32],
+        gradient: &[f32],
+        velocity: &mut [f32],
+        operands: &mut [Bf16],
+    ) {
+        // New weights are packed while they are in the nearest cache.
+        for (index, weights) in weights.chunks_mut(Bf16::TILE_LEN).enumerate() {
+            let values = index * Bf16::TILE_LEN..index * Bf16::TILE_LEN + weights.len();
+            if velocity.is_empty() {
+                step(rule, weights, &gradient[values.clone()]);
+            } else {
+                step_with_velocity(rule, weights, &gradient[values.clone()], &mut velocity[values.clone()]);
+            }
+            if !operands.is_empty() {
+                pack(weights, &mut operands[values]);
+            }
         }
     }
 }
 
 per_tier! {
-    fn step_with_velocity(rule: &Sgd, weights: &mut [f32], gradient: &[f32], velocity: &mut [f32]) {
-        let Sgd { learning_rate, momentum, nesterov, weight_decay } = *rule;
-        for ((weight, &gradient), velocity) in weights.iter_mut().zip(gradient).zip(velocity) {
-            let gradient = gradient + weight_decay * *weight;
-            let moved = momentum * *velocity + gradient;
-            *velocity = if moved.abs() < SMALLEST_VELOCITY { 0.0 } else { moved };
-            let direction = if nesterov { gradient + momentum * *velocity } else { *velocity };
-            *weight -= learning_rate * direction;
+    fn pack_values(weights: &[f32], operands: &mut [Bf16]) {
+        pack(weights, operands);
+    }
+}
+
+#[inline(always)] // Into each tier's function, to be compiled with its instructions.
+fn step(rule: &Sgd, weights: &mut [f32], gradient: &[f32]) {
+    let Sgd { learning_rate, weight_decay, .. } = *rule;
+    for (weight, &gradient) in weights.iter_mut().zip(gradient) {
+        *weight -= learning_rate * (gradient + weight_decay * *weight);
+    }
+}
+
+#[inline(always)] // As above.
+fn step_with_velocity(rule: &Sgd, weights: &mut [f32], gradient: &[f32], velocity: &mut [f32]) {
+    let Sgd { learning_rate, momentum, nesterov, weight_decay } = *rule;
+    for ((weight, &gradient), velocity) in weights.iter_mut().zip(gradient).zip(velocity) {
+        let gradient = gradient + weight_decay * *weight;
+        let moved = momentum * *velocity + gradient;
+        *velocity = if moved.abs() < SMALLEST_VELOCITY { 0.0 } else { moved };
+        let direction = if nesterov { gradient + momentum * *velocity } else { *velocity };
+        *weight -= learning_rate * direction;
+    }
+}
+
+#[inline(always)] // As above.
+fn pack(weights: &[f32], operands: &mut [Bf16]) {
+    for (rows, operands) in weights.chunks_exact(2 * TILE).zip(operands.chunks_exact_mut(2 * TILE)) {
+        let (first, second) = rows.split_at(TILE);
+        for ((pair, &first), &second) in operands.chunks_exact_mut(2).zip(first).zip(second) {
+            pair[0] = Bf16::from_f32(first);
+            pair[1] = Bf16::from_f32(second);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use vgg_arch::Network;
 use vgg_data::{Dataset, Splits};
-use vgg_engine::{Engine, EngineError, EngineOptions};
+use vgg_engine::{Engine, EngineError, EngineOptions, Precision};
 use vgg_formats::{CheckpointError, TensorSet};
 
 /// Makes an engine for a network; `&vgg_engine::cpu_engine` is one.
@@ -100,8 +100,9 @@ impl Estimator {
         let engine_options = EngineOptions {
             batch_size: options.batch_size,
             threads: options.threads,
-            precision: precision_named(&config.run.precision)?,
+            precision: precision_for_prediction(precision_named(&config.run.precision)?),
             training: false,
+            gradients: false,
             momentum: false,
         };
         let mut engine = make_engine(&config.build_network()?, &engine_options)?;
@@ -152,5 +153,14 @@ impl Estimator {
     /// Updates made.
     pub fn global_step(&self) -> u64 {
         self.global_step
+    }
+}
+
+/// A network trained in bf16 holds its weights in `f32`, so a machine that does not multiply bf16
+/// reads them as they are.
+fn precision_for_prediction(trained_in: Precision) -> Precision {
+    match trained_in {
+        Precision::Bf16 => Precision::Auto,
+        precision => precision,
     }
 }

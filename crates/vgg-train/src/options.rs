@@ -55,7 +55,8 @@ pub enum Length {
 pub const DEFAULT_SEED: u64 = 1;
 
 /// The formats of operands by name, for options and messages.
-pub const PRECISIONS: &[(&str, Precision)] = &[("auto", Precision::Auto), ("f32", Precision::F32)];
+pub const PRECISIONS: &[(&str, Precision)] =
+    &[("auto", Precision::Auto), ("f32", Precision::F32), ("bf16", Precision::Bf16)];
 
 const DEFAULT_ARCH: &str = "vgg13";
 const DEFAULT_HEAD: &str = "tutorial";

@@ -175,6 +175,7 @@ fn engine_options(config: &Config, threads: usize) -> Result<EngineOptions, Trai
         threads,
         precision: precision_named(&config.run.precision)?,
         training: true,
+        gradients: false,
         momentum: config.has_momentum(),
     })
 }

@@ -12,7 +12,7 @@ use crate::events::{Event, Listeners, StepReport};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use vgg_data::{Loader, Splits};
+use vgg_data::{Loader, Splits, TrainingBatch, prefetch};
 use vgg_engine::{Dropout, Engine, State};
 use vgg_formats::{CheckpointError, CheckpointState, TensorSet};
 
@@ -42,40 +42,41 @@ pub(crate) fn train(
     listeners: &mut Listeners<'_, '_>,
     stop: &AtomicBool,
 ) -> Result<Ending, TrainError> {
-    let (total, seed) = (run.config.run.steps, run.config.run.seed);
-    let mut loader = Loader::new(run.splits.train.len(), run.config.run.batch_size, seed)?;
-    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    let (total, seed, splits) = (run.config.run.steps, run.config.run.seed, run.splits);
+    let loader = Loader::new(splits.train.len(), run.config.run.batch_size, seed)?;
+    let steps_per_epoch = loader.steps_per_epoch();
     let mut saves = Saves { step: run.global_step, time: Instant::now() };
     let mut last_loss = None;
-    while run.global_step < run.end && !stop.load(Ordering::Relaxed) {
-        let (step, begin) = (run.global_step, Instant::now());
-        loader.fill(&run.splits.train, step, &mut images, &mut labels);
-        let outcome = run.engine.forward_backward(&images, &labels, Dropout { seed, step })?;
-        if !outcome.loss.is_finite() {
-            return Err(TrainError::diverged(format!("the loss is {}", outcome.loss), step));
+    prefetch(loader, &splits.train, run.global_step..run.end, |batches| {
+        while !stop.load(Ordering::Relaxed) {
+            let begin = Instant::now();
+            let Some(&TrainingBatch { step, ref images, ref labels }) = batches.next_batch() else { break };
+            let rule = run.config.recipe.update_rule(step, total);
+            let outcome = run.engine.train_step(images, labels, Dropout { seed, step }, &rule)?;
+            if !outcome.loss.is_finite() {
+                return Err(TrainError::diverged(format!("the loss is {}", outcome.loss), step));
+            }
+            run.global_step += 1;
+            last_loss = Some(outcome.loss);
+            listeners.tell(&Event::Step(&StepReport {
+                global_step: run.global_step,
+                epoch: step / steps_per_epoch,
+                loss: outcome.loss,
+                correct: outcome.correct,
+                examples: labels.len(),
+                learning_rate: rule.learning_rate,
+                seconds: begin.elapsed().as_secs_f64(),
+            }))?;
+            if run.evaluate_epochs && run.global_step.is_multiple_of(steps_per_epoch) {
+                evaluate_validation(run, listeners)?;
+            }
+            if is_save_due(run.save_every, run.global_step, saves.time.elapsed()) {
+                saves.save(run, listeners)?;
+            }
         }
-        let rule = run.config.recipe.update_rule(step, total);
-        run.engine.update(&rule)?;
-        run.global_step += 1;
-        last_loss = Some(outcome.loss);
-        listeners.tell(&Event::Step(&StepReport {
-            global_step: run.global_step,
-            epoch: step / loader.steps_per_epoch(),
-            loss: outcome.loss,
-            correct: outcome.correct,
-            examples: labels.len(),
-            learning_rate: rule.learning_rate,
-            seconds: begin.elapsed().as_secs_f64(),
-        }))?;
-        if run.evaluate_epochs && run.global_step.is_multiple_of(loader.steps_per_epoch()) {
-            evaluate_validation(run, listeners)?;
-        }
-        if is_save_due(run.save_every, run.global_step, saves.time.elapsed()) {
-            saves.save(run, listeners)?;
-        }
-    }
-    saves.save(run, listeners)?;
-    conclude(run, last_loss, listeners)
+        saves.save(run, listeners)?;
+        conclude(run, last_loss, listeners)
+    })?
 }
 
 /// Says how training ended.

@@ -18,6 +18,7 @@ fn engine(scale: f32) -> Regression {
         threads: 1,
         precision: Precision::F32,
         training: false,
+        gradients: false,
         momentum: false,
     };
     let mut engine = Regression::new(&network, &options);

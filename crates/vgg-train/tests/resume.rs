@@ -60,6 +60,7 @@ fn dropout_is_on_and_a_function_of_the_step() {
         threads: 1,
         precision: vgg_engine::Precision::F32,
         training: true,
+        gradients: true,
         momentum: false,
     };
     let mut engine = make(&network, &options).unwrap();

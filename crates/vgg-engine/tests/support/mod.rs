@@ -27,6 +27,9 @@ pub(crate) fn every_layer(rate: f32) -> Network {
     }
 }
 
+/// The formats that engines compute in.
+pub(crate) const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
 /// A VGG of few channels, for tests that train.
 pub(crate) fn narrow_vgg(rate: f32) -> Network {
     let mut layers = Vec::new();
@@ -47,11 +50,12 @@ pub(crate) fn narrow_vgg(rate: f32) -> Network {
 pub(crate) fn engine(
     network: &Network,
     kernels: Kernels,
+    precision: Precision,
     batch_size: usize,
     threads: usize,
 ) -> Box<dyn Engine> {
     let options =
-        EngineOptions { batch_size, threads, precision: Precision::F32, training: true, momentum: true };
+        EngineOptions { batch_size, threads, precision, training: true, gradients: true, momentum: true };
     let mut engine = cpu_engine_with(network, &options, kernels).unwrap();
     engine.initialise(Initialiser::HeNormal, 11);
     engine

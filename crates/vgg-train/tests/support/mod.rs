@@ -119,6 +119,20 @@ impl Engine for Regression {
         Ok(Outcome { loss, correct })
     }
 
+    fn train_step(
+        &mut self,
+        images: &[u8],
+        labels: &[u32],
+        dropout: Dropout,
+        rule: &UpdateRule,
+    ) -> Result<Outcome, EngineError> {
+        let outcome = self.forward_backward(images, labels, dropout)?;
+        if outcome.loss.is_finite() {
+            self.update(rule)?;
+        }
+        Ok(outcome)
+    }
+
     fn update(&mut self, rule: &UpdateRule) -> Result<(), EngineError> {
         let [weights, momenta, gradients] = &mut self.states;
         for parameter in 0..2 {

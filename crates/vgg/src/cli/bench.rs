@@ -105,6 +105,7 @@ impl BenchArguments {
             threads: self.threads,
             precision: self.precision,
             training: self.task == Task::Train,
+            gradients: false,
             momentum: false,
         }
     }
@@ -147,9 +148,8 @@ fn run_step(task: Task, engine: &mut dyn Engine, batch: &mut Batch, step: u64) -
     match task {
         Task::Predict => engine.forward(&batch.images, &mut batch.logits),
         Task::Train => {
-            engine.forward_backward(&batch.images, &batch.labels, Dropout { seed: 1, step })?;
             let rule = UpdateRule { learning_rate: 0.001, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
-            engine.update(&rule)
+            engine.train_step(&batch.images, &batch.labels, Dropout { seed: 1, step }, &rule).map(drop)
         }
     }
 }

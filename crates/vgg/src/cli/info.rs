@@ -70,6 +70,7 @@ struct Memory {
 #[derive(Serialize)]
 struct Machine {
     tier: &'static str,
+    precision: &'static str,
     available: Vec<&'static str>,
     threads: usize,
 }
@@ -96,9 +97,16 @@ pub(crate) fn run(arguments: &InfoArguments, json: bool) -> Result<(), TrainErro
 }
 
 /// The plan of an engine for `batch_size` pictures.
-fn plan(network: &Network, batch_size: usize, training: bool) -> Result<Plan, EngineError> {
-    let precision = Precision::Auto;
-    Plan::new(network, &EngineOptions { batch_size, threads: 0, precision, training, momentum: training })
+fn plan(network: &Network, batch_size: usize, training: bool, tier: Tier) -> Result<Plan, EngineError> {
+    let options = EngineOptions {
+        batch_size,
+        threads: 0,
+        precision: Precision::Auto,
+        training,
+        gradients: false,
+        momentum: training,
+    };
+    Plan::new(network, &options, tier)
 }
 
 fn plan_lines(plan: &Plan) -> Vec<PlanLine> {
@@ -113,8 +121,9 @@ fn plan_lines(plan: &Plan) -> Vec<PlanLine> {
 
 impl Report {
     fn new(network: &Network, batch_size: usize, show_plan: bool) -> Result<Self, EngineError> {
-        let (training, prediction) = (plan(network, batch_size, true)?, plan(network, batch_size, false)?);
         let tier = Tier::choose().map_err(|error| EngineError::Machine(error.to_string()))?;
+        let [training, prediction] = [true, false].map(|training| plan(network, batch_size, training, tier));
+        let (training, prediction) = (training?, prediction?);
         let layers: Vec<LayerLine> = layer_costs(network)
             .into_iter()
             .map(|cost| LayerLine {
@@ -142,6 +151,7 @@ impl Report {
             },
             kernels: Machine {
                 tier: tier.name(),
+                precision: training.format.name(),
                 available: Tier::available().into_iter().map(Tier::name).collect(),
                 threads: training.threads,
             },
@@ -184,8 +194,8 @@ impl fmt::Display for Report {
             Bytes(*training_bytes as u64),
             Bytes(*prediction_bytes as u64)
         )?;
-        let Machine { tier, available, threads } = &self.kernels;
-        writeln!(f, "kernels: {tier}, {threads} threads (this processor has {})", available.join(", "))?;
+        let Machine { tier, precision, available, threads } = &self.kernels;
+        writeln!(f, "kernels: {tier} {precision}, {threads} threads (this processor has {})", available.join(", "))?;
         self.plan.as_deref().map_or(Ok(()), |lines| write_plan(f, lines))
     }
 }

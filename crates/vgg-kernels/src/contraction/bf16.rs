@@ -1,0 +1,516 @@
+//! Contractions with bf16 operands.
+//!
+//! Forward and backward by data take two groups of pictures at one pixel as two tiles of rows, and
+//! one block of 32 outputs as two tiles of columns; the sums of such a square become bf16 while they
+//! are in the nearest cache.
+//!
+//! Backward by weights sums over pictures, so it needs the input with its channels as rows and the
+//! gradient with pairs of pictures side by side. Both are written to scratch first, as
+//! `[pair of groups][pixel][tile of 16 channels]` of tiles `[channel][picture]` and
+//! `[pair of pictures][channel][picture of the pair]`, where the 32 pictures are those of two groups.
+//! Pictures that are not there are zero in both.
+
+use super::gradient::{Place, Sink, Square, WeightGradient};
+use super::{CACHED_WEIGHTS, Contraction, Operand, Run, for_each_task, terms};
+use crate::element::{Bf16, Format};
+use crate::kernels::per_tier;
+use crate::layout::{Map, TILE, TILE_LEN, blocks, pictures_in_group};
+use crate::parallel::SharedMut;
+use crate::product::Pair;
+use crate::product16::{Finish, Product16, TILE16_LEN};
+use std::ops::Range;
+
+/// Tiles summed by one product of backward-by-weights before the result is added to memory: as in
+/// `f32` it belongs to the problem, and is chosen so that what the chunk needs of both operands
+/// stays in the second-level cache.
+const TILES_PER_CHUNK: usize = 32;
+
+impl Operand for Bf16 {
+    fn partial_len(contraction: &Contraction, batch: usize) -> usize {
+        if chunks(contraction, batch) > 1 { contraction.weights_len() } else { 0 }
+    }
+
+    fn scratch_len(contraction: &Contraction, batch: usize, threads: usize) -> usize {
+        let panels = threads * panel_len(contraction);
+        panels.max(transposed_len(contraction.input, batch) + transposed_len(contraction.gradient(), batch))
+    }
+
+    fn forward(
+        contraction: &Contraction,
+        run: Run<'_>,
+        x: &[Bf16],
+        weights: &[Bf16],
+        bias: &[f32],
+        relu: bool,
+        y: &mut [Bf16],
+    ) {
+        forward(contraction, run, x, weights, bias, relu, Target::Bf16(SharedMut(y.as_mut_ptr())));
+    }
+
+    fn logits(
+        contraction: &Contraction,
+        run: Run<'_>,
+        x: &[Bf16],
+        weights: &[Bf16],
+        bias: &[f32],
+        y: &mut [f32],
+    ) {
+        forward(contraction, run, x, weights, bias, false, Target::F32(SharedMut(y.as_mut_ptr())));
+    }
+
+    fn backward_data(
+        contraction: &Contraction,
+        run: Run<'_>,
+        dy: &[Bf16],
+        weights: &[Bf16],
+        dx: &mut [Bf16],
+        scratch: &mut [Bf16],
+    ) {
+        let sum = PixelSum {
+            run,
+            kernel: contraction.kernel,
+            mirrored: true,
+            source: contraction.gradient(),
+            target: contraction.input,
+            x: dy,
+            y: Target::Bf16(SharedMut(dx.as_mut_ptr())),
+            relu: false,
+        };
+        let panel_len = panel_len(contraction);
+        let panels = SharedMut(scratch.as_mut_ptr());
+        sum.for_each_task(false, &|worker, block, rows| {
+            // SAFETY: `scratch` has a panel for each worker, borrowed for the whole operation, and
+            // a worker runs one task at a time.
+            let panel = unsafe {
+                std::slice::from_raw_parts_mut(panels.pointer().add(worker * panel_len), panel_len)
+            };
+            transpose_weights(contraction, run, weights, block, panel);
+            sum.rows(rows, block, panel, None);
+        });
+    }
+
+    fn backward_weights(
+        contraction: &Contraction,
+        run: Run<'_>,
+        x: &[Bf16],
+        dy: &[Bf16],
+        gradient: WeightGradient<'_>,
+        scratch: &mut [Bf16],
+    ) {
+        let (x_transposed, rest) = scratch.split_at_mut(transposed_len(contraction.input, run.batch));
+        let dy_paired = &mut rest[..transposed_len(contraction.gradient(), run.batch)];
+        transpose_pictures(run, contraction.input, x, x_transposed, channels_as_rows);
+        transpose_pictures(run, contraction.gradient(), dy, dy_paired, pictures_in_pairs);
+        let chunked = chunks(contraction, run.batch) > 1;
+        let sink = Sink::new(gradient, chunked);
+        WeightSum { contraction, run, x: x_transposed, dy: dy_paired, sink }.run();
+    }
+}
+
+/// Where the results of a forward pass go.
+#[derive(Clone, Copy)]
+enum Target {
+    Bf16(SharedMut<Bf16>),
+    F32(SharedMut<f32>),
+}
+
+fn forward(
+    contraction: &Contraction,
+    run: Run<'_>,
+    x: &[Bf16],
+    weights: &[Bf16],
+    bias: &[f32],
+    relu: bool,
+    y: Target,
+) {
+    let (source, target, kernel) = (contraction.input, contraction.gradient(), contraction.kernel);
+    let sum = PixelSum { run, kernel, mirrored: false, source, target, x, y, relu };
+    let by_row = size_of_val(weights) <= CACHED_WEIGHTS;
+    let block_len = 2 * column_tiles(contraction) * TILE16_LEN;
+    let (biases, _) = bias.as_chunks::<32>();
+    sum.for_each_task(by_row, &|_worker, block, rows| {
+        sum.rows(rows, block, &weights[block * block_len..][..block_len], Some(&biases[block]));
+    });
+}
+
+/// Tiles of weights for one tile of outputs.
+fn column_tiles(contraction: &Contraction) -> usize {
+    contraction.taps() * contraction.input.blocks()
+}
+
+/// Values in the transposed weights of one block of inputs.
+fn panel_len(contraction: &Contraction) -> usize {
+    2 * contraction.taps() * contraction.gradient().blocks() * TILE16_LEN
+}
+
+/// Values in the transposed form of a batch of `map`.
+fn transposed_len(map: Map, batch: usize) -> usize {
+    blocks(batch).div_ceil(2) * 2 * map.group_len()
+}
+
+/// A sum for each pixel of `target` over pixels of `source`: forward, or backward by data.
+struct PixelSum<'a> {
+    run: Run<'a>,
+    kernel: usize,
+    /// Whether the taps are mirrored, for backward by data.
+    mirrored: bool,
+    source: Map,
+    target: Map,
+    x: &'a [Bf16],
+    y: Target,
+    relu: bool,
+}
+
+impl PixelSum<'_> {
+    /// Calls `task(worker, block, rows)` so that every block of the target meets every row of
+    /// pixels of every pair of groups once.
+    fn for_each_task(&self, by_row: bool, task: &(dyn Fn(usize, usize, Range<usize>) + Sync)) {
+        let rows = blocks(self.run.batch).div_ceil(2) * self.target.height;
+        for_each_task(self.run.pool, self.target.blocks(), rows, by_row, task);
+    }
+
+    /// Computes the pixels of `rows` (counted through all pairs of groups) in block `block` of the
+    /// target from its two columns of tiles of weights.
+    fn rows(&self, rows: Range<usize>, block: usize, weights: &[Bf16], bias: Option<&[f32; 32]>) {
+        let _tiles = self.run.kernels.tiles();
+        let mut sums = Square([0.0; 4 * TILE_LEN]);
+        let groups = blocks(self.run.batch);
+        for row in rows {
+            let group = row / self.target.height * 2;
+            let pictures = [0, 1]
+                .map(|i| if group + i < groups { pictures_in_group(self.run.batch, group + i) } else { 0 });
+            for column in 0..self.target.width {
+                let (pairs, count) =
+                    terms(self.kernel, self.mirrored, self.source, row % self.target.height, column);
+                let product = Product16 {
+                    a: self.x[group * self.source.group_len()..].as_ptr(),
+                    b: weights.as_ptr(),
+                    c: sums.0.as_mut_ptr(),
+                    pairs: &pairs[..count],
+                    k_blocks: self.source.blocks(),
+                    a_step: 1,
+                    b_step: 1,
+                    k_pairs_last: (self.source.channels - (self.source.blocks() - 1) * 32).div_ceil(2),
+                    rows: pictures,
+                    a_row: self.source.pixels() * self.source.blocks(),
+                    c_row: 2,
+                    columns: 2,
+                    b_column: weights.len() / 2 / TILE16_LEN,
+                    c_column: 1,
+                    accumulate: false,
+                };
+                // SAFETY: the lists name pixels inside the maps and taps inside the weights, whose
+                // buffers' lengths were checked; a second group is named only where there is one;
+                // the sums are this task's own.
+                unsafe { (self.run.kernels.product16)(&product) };
+                let pixel = row % self.target.height * self.target.width + column;
+                self.finish(&sums, group, pictures, pixel, block, bias);
+            }
+        }
+    }
+
+    /// Turns the sums of one pixel of two groups into results.
+    fn finish(
+        &self,
+        sums: &Square,
+        group: usize,
+        pictures: [usize; 2],
+        pixel: usize,
+        block: usize,
+        bias: Option<&[f32; 32]>,
+    ) {
+        for (i, c) in sums.0.as_chunks::<{ 2 * TILE_LEN }>().0.iter().enumerate() {
+            let finish = Finish { c, rows: pictures[i], bias, relu: self.relu };
+            match self.y {
+                _ if finish.rows == 0 => {}
+                Target::Bf16(y) => {
+                    let tile = ((group + i) * self.target.pixels() + pixel) * self.target.blocks() + block;
+                    // SAFETY: the tile is inside `y`, whose length was checked and which is
+                    // borrowed for the whole operation; tasks differ in blocks or rows, so no two
+                    // write the same tile.
+                    let y = unsafe { &mut *y.pointer().add(tile * TILE16_LEN).cast::<[Bf16; TILE16_LEN]>() };
+                    // SAFETY: holding the kernels is the proof that this processor has them.
+                    unsafe { (self.run.kernels.finish)(&finish, y) };
+                }
+                Target::F32(y) => {
+                    let map = self.target.in_format(Format::F32);
+                    let first = (group + i) * map.group_len() + pixel * map.pixel_len();
+                    for column in 0..(map.blocks() - 2 * block).min(2) {
+                        // SAFETY: as above.
+                        let y = unsafe {
+                            &mut *y
+                                .pointer()
+                                .add(first + (2 * block + column) * TILE_LEN)
+                                .cast::<[f32; TILE_LEN]>()
+                        };
+                        add_bias(&finish, column, y);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes one tile of sums with their bias.
+fn add_bias(finish: &Finish<'_>, column: usize, y: &mut [f32; TILE_LEN]) {
+    let bias = &finish.bias.unwrap_or(&[0.0; 32])[column * TILE..][..TILE];
+    let sums = &finish.c[column * TILE_LEN..][..finish.rows * TILE];
+    for ((y, sum), bias) in y.iter_mut().zip(sums).zip(bias.iter().cycle()) {
+        *y = sum + bias;
+    }
+}
+
+/// Transposes the weights of the block `block` of inputs into
+/// `[tile of 16 inputs][tap][block of outputs]` of tiles `[pair of outputs][input][output of the pair]`.
+fn transpose_weights(
+    contraction: &Contraction,
+    run: Run<'_>,
+    weights: &[Bf16],
+    block: usize,
+    panel: &mut [Bf16],
+) {
+    let (source, _) = weights.as_chunks::<TILE16_LEN>();
+    let (target, _) = panel.as_chunks_mut::<TILE16_LEN>();
+    let (first, second) = target.split_at_mut(target.len() / 2);
+    let (taps, in_blocks) = (contraction.taps(), contraction.input.blocks());
+    let out_blocks = contraction.gradient().blocks();
+    for tap in 0..taps {
+        for out_block in 0..out_blocks {
+            let tile = |column: usize| &source[((2 * out_block + column) * taps + tap) * in_blocks + block];
+            let to = tap * out_blocks + out_block;
+            for (column, rows) in [0..8, 8..16].into_iter().enumerate() {
+                // Rows of `transposed` are outputs; in each, a number of 32 bits is a pair of inputs.
+                let mut transposed = [0; TILE_LEN];
+                // SAFETY: holding the kernels is the proof that this processor has them.
+                unsafe { (run.kernels.transpose)(&as_pairs(tile(column)), &mut transposed) };
+                pair_outputs(run.kernels, &transposed, rows, &mut first[to], &mut second[to]);
+            }
+        }
+    }
+}
+
+/// The values of a tile, two by two.
+fn as_pairs(tile: &[Bf16; TILE16_LEN]) -> [u32; TILE_LEN] {
+    let mut pairs = [0; TILE_LEN];
+    for (pair, values) in pairs.iter_mut().zip(tile.as_chunks::<2>().0) {
+        *pair = u32::from(values[0].0) | u32::from(values[1].0) << 16;
+    }
+    pairs
+}
+
+per_tier! {
+    /// From rows of outputs with pairs of inputs to rows of pairs of outputs, for inputs 0 to 15 and
+    /// 16 to 31. `rows` are the pairs' rows in the two tiles.
+    fn pair_outputs(
+        outputs: &[u32; TILE_LEN],
+        rows: Range<usize>,
+        first: &mut [Bf16; TILE16_LEN],
+        second: &mut [Bf16; TILE16_LEN],
+    ) {
+        let (outputs, _) = outputs.as_chunks::<{ 2 * TILE }>();
+        for (row, outputs) in rows.zip(outputs) {
+            let (even, odd) = outputs.split_at(TILE);
+            for (half, to) in [(0, &mut *first), (1, &mut *second)] {
+                let inputs = half * 8..half * 8 + 8;
+                let to = &mut to[row * 32..][..32];
+                for ((to, &even), &odd) in to.as_chunks_mut::<4>().0.iter_mut().zip(&even[inputs.clone()]).zip(&odd[inputs]) {
+                    *to = [Bf16(even as u16), Bf16(odd as u16), Bf16((even >> 16) as u16), Bf16((odd >> 16) as u16)];
+                }
+            }
+        }
+    }
+}
+
+/// Writes the transposed form of a batch of `map`: `write` turns a block of 32 channels of one pixel
+/// in two groups, given with the groups' numbers of pictures, into two tiles.
+fn transpose_pictures(
+    run: Run<'_>,
+    map: Map,
+    values: &[Bf16],
+    transposed: &mut [Bf16],
+    write: impl Fn(Run<'_>, [&[Bf16; TILE16_LEN]; 2], [usize; 2], &mut [[Bf16; TILE16_LEN]; 2]) + Sync,
+) {
+    let groups = blocks(run.batch);
+    let (values, _) = values.as_chunks::<TILE16_LEN>();
+    let group_tiles = map.pixels() * map.blocks();
+    run.pool.for_each_chunk(transposed, 2 * TILE16_LEN, map.width * map.blocks(), |index, tiles| {
+        let (group, tile) = (index / group_tiles * 2, index % group_tiles);
+        let pictures =
+            [0, 1].map(|i| if group + i < groups { pictures_in_group(run.batch, group + i) } else { 0 });
+        let second = if group + 1 < groups { group + 1 } else { group };
+        let from = [group, second].map(|group| &values[group * group_tiles + tile]);
+        let (tiles, _) = tiles.as_chunks_mut::<TILE16_LEN>();
+        let tiles: &mut [[Bf16; TILE16_LEN]; 2] = tiles.try_into().expect("a chunk is two tiles");
+        write(run, from, pictures, tiles);
+    });
+}
+
+/// `[picture][channel]` of two groups to `[channel][picture of both]`, in two tiles of 16 channels.
+fn channels_as_rows(
+    run: Run<'_>,
+    from: [&[Bf16; TILE16_LEN]; 2],
+    pictures: [usize; 2],
+    tiles: &mut [[Bf16; TILE16_LEN]; 2],
+) {
+    let transposed = [0, 1].map(|i| {
+        let (mut pairs, mut transposed) = (as_pairs(from[i]), [0; TILE_LEN]);
+        pairs[pictures[i] * TILE..].fill(0);
+        // SAFETY: holding the kernels is the proof that this processor has them.
+        unsafe { (run.kernels.transpose)(&pairs, &mut transposed) };
+        transposed
+    });
+    split_channels(run.kernels, &transposed, tiles);
+}
+
+per_tier! {
+    /// From rows of pairs of channels, one for each group, to rows of one channel of both groups.
+    fn split_channels(groups: &[[u32; TILE_LEN]; 2], tiles: &mut [[Bf16; TILE16_LEN]; 2]) {
+        for pair in 0..TILE {
+            let rows = tiles[pair / 8][pair % 8 * 64..][..64].as_chunks_mut::<32>().0;
+            for (group, values) in groups.iter().enumerate() {
+                for (picture, &value) in values[pair * TILE..][..TILE].iter().enumerate() {
+                    rows[0][group * TILE + picture] = Bf16(value as u16);
+                    rows[1][group * TILE + picture] = Bf16((value >> 16) as u16);
+                }
+            }
+        }
+    }
+}
+
+/// `[picture][channel]` of two groups to `[pair of pictures][channel][picture of the pair]`, in two
+/// tiles of 16 channels.
+fn pictures_in_pairs(
+    run: Run<'_>,
+    from: [&[Bf16; TILE16_LEN]; 2],
+    pictures: [usize; 2],
+    tiles: &mut [[Bf16; TILE16_LEN]; 2],
+) {
+    for group in 0..2 {
+        pair_pictures(run.kernels, from[group], pictures[group], 8 * group, tiles);
+    }
+}
+
+per_tier! {
+    /// Writes the pairs of pictures of one group to rows `first` to `first + 7` of both tiles.
+    fn pair_pictures(
+        from: &[Bf16; TILE16_LEN],
+        pictures: usize,
+        first: usize,
+        tiles: &mut [[Bf16; TILE16_LEN]; 2],
+    ) {
+        let none = [Bf16(0); 32];
+        let (rows, _) = from.as_chunks::<32>();
+        for pair in 0..8 {
+            let row = |picture: usize| if picture < pictures { &rows[picture] } else { &none };
+            let (even, odd) = (row(2 * pair), row(2 * pair + 1));
+            for (half, tile) in tiles.iter_mut().enumerate() {
+                let to = tile[(first + pair) * 32..][..32].as_chunks_mut::<2>().0;
+                for ((to, &even), &odd) in to.iter_mut().zip(&even[half * TILE..]).zip(&odd[half * TILE..]) {
+                    *to = [even, odd];
+                }
+            }
+        }
+    }
+}
+
+/// Pixels that one product of backward-by-weights sums over at most; the middle tap meets every
+/// pixel, the others fewer.
+fn pixels_per_chunk(batch: usize) -> usize {
+    (TILES_PER_CHUNK / blocks(batch).div_ceil(2)).max(1)
+}
+
+fn chunks(contraction: &Contraction, batch: usize) -> usize {
+    contraction.output.pixels().div_ceil(pixels_per_chunk(batch))
+}
+
+/// Backward by weights over transposed operands.
+struct WeightSum<'a> {
+    contraction: &'a Contraction,
+    run: Run<'a>,
+    x: &'a [Bf16],
+    dy: &'a [Bf16],
+    sink: Sink<'a>,
+}
+
+impl WeightSum<'_> {
+    fn run(&self) {
+        let Self { contraction, run, sink, .. } = *self;
+        let out_blocks = contraction.gradient().blocks();
+        let (chunks, pixels) = (chunks(contraction, run.batch), pixels_per_chunk(run.batch));
+        let units = contraction.taps() * contraction.input.blocks() * out_blocks;
+        // Every task reads all activations of the layer, chunk by chunk, so more tasks than threads
+        // would cost memory traffic.
+        let wanted = if chunks > 1 { run.pool.threads() } else { 8 * run.pool.threads() };
+        let tasks = wanted.min(units);
+        let tiles = [contraction.input, contraction.gradient()].map(|map| 2 * map.blocks());
+        run.pool.run(tasks, &|task, _worker| {
+            let _tiles = run.kernels.tiles();
+            let mut square = Square([0.0; 4 * TILE_LEN]);
+            for chunk in 0..chunks {
+                let positions = chunk * pixels..(chunk + 1) * pixels;
+                for unit in task * units / tasks..(task + 1) * units / tasks {
+                    let mut pairs = [Pair { a: 0, b: 0 }; TILES_PER_CHUNK];
+                    let (block, tap, in_block) = contraction.unit(unit, out_blocks);
+                    let count = contraction.meetings(tap, positions.clone(), tiles, &mut pairs);
+                    let place = self.place(block, tap, in_block);
+                    if chunk == 0 || count > 0 {
+                        let target = sink.target(place, &mut square);
+                        self.product(target, (block, in_block), &pairs[..count], chunk > 0);
+                    }
+                    if chunk + 1 == chunks {
+                        sink.finish(run.kernels, place, &mut square);
+                    }
+                }
+            }
+        });
+    }
+
+    /// The tiles of the weights of one block of inputs and one of outputs at one tap, as far as they
+    /// hold weights.
+    fn place(&self, block: usize, tap: usize, in_block: usize) -> Place {
+        let Contraction { input, output, .. } = *self.contraction;
+        let column_step = self.contraction.taps() * 2 * input.blocks();
+        Place {
+            first: 2 * block * column_step + tap * 2 * input.blocks() + 2 * in_block,
+            rows: blocks(input.channels - in_block * 32).min(2),
+            columns: blocks(output.channels - block * 32).min(2),
+            column_step,
+        }
+    }
+
+    /// One chunk's part of the gradient in the square of blocks `in_block` and `block`. All 16 rows
+    /// of a tile are computed: inputs past the last one are zero.
+    fn product(
+        &self,
+        (c, c_column): (*mut f32, usize),
+        (block, in_block): (usize, usize),
+        pairs: &[Pair],
+        accumulate: bool,
+    ) {
+        let Self { contraction, run, x, dy, .. } = *self;
+        let (input, output) = (contraction.input, contraction.gradient());
+        let Place { rows, columns, .. } = self.place(block, 0, in_block);
+        let groups = blocks(run.batch);
+        let last_group = pictures_in_group(run.batch, groups - 1).div_ceil(2);
+        let product = Product16 {
+            a: x[2 * in_block * TILE16_LEN..].as_ptr(),
+            b: dy[2 * block * TILE16_LEN..].as_ptr(),
+            c,
+            pairs,
+            k_blocks: groups.div_ceil(2),
+            a_step: input.pixels() * 2 * input.blocks(),
+            b_step: output.pixels() * 2 * output.blocks(),
+            k_pairs_last: if groups.is_multiple_of(2) { 8 + last_group } else { last_group },
+            rows: [TILE, if rows == 2 { TILE } else { 0 }],
+            a_row: 1,
+            c_row: 1,
+            columns,
+            b_column: 1,
+            c_column,
+            accumulate,
+        };
+        // SAFETY: the lists name pixels inside the two transposed maps, whose lengths follow from
+        // the same shapes; `c` is what the sink gave for this square, which is this task's own.
+        unsafe { (run.kernels.product16)(&product) };
+    }
+}

@@ -1,0 +1,87 @@
+//! The batch-reduce product with bf16 operands and `f32` sums, `C = [C +] Σᵢ Aᵢ·Bᵢ`.
+//!
+//! It is [`crate::product`] for tiles of 16 rows × 64 bytes of bf16, which are what instructions
+//! for bf16 take: a tile of A is 16 rows × 32 values of k, a tile of B is
+//! `[pair of k][column][k of the pair]` for 32 values of k and 16 columns, a tile of C is 16×16
+//! `f32`. C is at most two tiles of rows by two of columns, so that each tile of A and B that is
+//! loaded serves two products.
+//!
+//! The products of two bf16 numbers are exact in `f32`; in which order an instruction adds them is
+//! its own, so tiers differ in the last bits. Bias, ReLU and the conversion to bf16 are a pass over
+//! C while it is in the nearest cache (`finish`).
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+pub(crate) mod portable;
+
+use crate::element::Bf16;
+use crate::product::Pair;
+
+/// Values of bf16 in a tile of A or B.
+pub(crate) const TILE16_LEN: usize = 512;
+
+/// One product. Pointers are to the first tile; distances and positions are in tiles of 1 KiB.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product16<'a> {
+    /// Tiles of A; value (row, k) is at `row · 32 + k`.
+    pub(crate) a: *const Bf16,
+    /// Tiles of B; value (k, column) is at `k / 2 · 32 + column · 2 + k % 2`.
+    pub(crate) b: *const Bf16,
+    /// Tiles of C; value (row, column) is at `row · 16 + column`.
+    pub(crate) c: *mut f32,
+    /// The terms of the sum.
+    pub(crate) pairs: &'a [Pair],
+    /// Tiles in each term, at least 1, and the distance between them in A and in B.
+    pub(crate) k_blocks: usize,
+    pub(crate) a_step: usize,
+    pub(crate) b_step: usize,
+    /// Pairs of k in the last tile of each term, 1 to 16; the tiles before it have 16. Where there
+    /// are fewer, the rest holds numbers in A and zeros in B: a kernel may add them.
+    pub(crate) k_pairs_last: usize,
+    /// Rows of each tile of rows: 1 to 16, then 0 to 16, where 0 is no second tile. A kernel may
+    /// compute and write all 16 rows of a tile that is there: A's tile is readable, C's writable.
+    pub(crate) rows: [usize; 2],
+    /// Distance between the two tiles of rows in A and in C.
+    pub(crate) a_row: usize,
+    pub(crate) c_row: usize,
+    /// Tiles of columns, 1 or 2, and the distance between them in B and in C.
+    pub(crate) columns: usize,
+    pub(crate) b_column: usize,
+    pub(crate) c_column: usize,
+    /// Whether the sum is added to what C holds, in all rows that are written.
+    pub(crate) accumulate: bool,
+}
+
+/// A kernel for [`Product16`].
+///
+/// # Safety
+/// The processor has the kernel's instructions; every tile that the product names lies inside its
+/// buffer; nobody else writes to those tiles of A, B and C or reads those of C meanwhile.
+pub(crate) type Product16Fn = unsafe fn(&Product16<'_>);
+
+/// What becomes of 16 × 32 sums in two tiles of C, side by side: `max(0, sum + bias)` in bf16.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finish<'a> {
+    /// Two tiles of C.
+    pub(crate) c: &'a [f32; 512],
+    /// Rows to write.
+    pub(crate) rows: usize,
+    /// One value for each column.
+    pub(crate) bias: Option<&'a [f32; 32]>,
+    /// Whether negative results become zero.
+    pub(crate) relu: bool,
+}
+
+/// A kernel for [`Finish`]: writes the rows, of 32 values each, to the second argument.
+///
+/// # Safety
+/// The processor has the kernel's instructions.
+pub(crate) type FinishFn = unsafe fn(&Finish<'_>, &mut [Bf16; TILE16_LEN]);
+
+/// Transposes 16 × 16 numbers of 32 bits.
+///
+/// # Safety
+/// The processor has the kernel's instructions.
+pub(crate) type TransposeFn = unsafe fn(&[u32; 256], &mut [u32; 256]);

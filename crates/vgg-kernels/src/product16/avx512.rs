@@ -1,0 +1,175 @@
+//! bf16 products with AVX-512 BF16: one instruction multiplies 16 pairs with 16 pairs and adds
+//! each pair's two products to one of 16 sums.
+//!
+//! Eight rows by two columns of tiles are 16 accumulators. Each pair of k takes two loads of B and
+//! eight broadcasts of a pair of A for 16 instructions, as in the product of `f32`.
+
+use super::{Finish, Product16, TILE16_LEN};
+use crate::TILE;
+use crate::element::Bf16;
+use std::arch::x86_64::*;
+
+/// # Safety
+/// As [`super::Product16Fn`], with AVX-512 F and BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+pub(crate) unsafe fn product(product: &Product16<'_>) {
+    for tile in 0..2 {
+        let mut row = 0;
+        while row < product.rows[tile] {
+            // SAFETY: the caller's promises cover every row below `rows` of the tile.
+            row += unsafe { rows(product, tile, row, product.rows[tile] - row) };
+        }
+    }
+}
+
+/// Computes at most `rest` rows, and returns how many.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn rows(product: &Product16<'_>, tile: usize, row: usize, rest: usize) -> usize {
+    // SAFETY: the caller's promises are passed on.
+    unsafe {
+        match (rest, product.columns) {
+            (8.., 2) => block::<8, 2>(product, tile, row),
+            (8.., _) => block::<8, 1>(product, tile, row),
+            (4.., 2) => block::<4, 2>(product, tile, row),
+            (4.., _) => block::<4, 1>(product, tile, row),
+            (2.., 2) => block::<2, 2>(product, tile, row),
+            (2.., _) => block::<2, 1>(product, tile, row),
+            (_, 2) => block::<1, 2>(product, tile, row),
+            _ => block::<1, 1>(product, tile, row),
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn block<const ROWS: usize, const COLUMNS: usize>(
+    product: &Product16<'_>,
+    tile: usize,
+    row: usize,
+) -> usize {
+    let mut sums = [[_mm512_setzero_ps(); COLUMNS]; ROWS];
+    // SAFETY: the caller promises that every tile named lies inside its buffer.
+    unsafe {
+        let first = product.a.add(tile * product.a_row * TILE16_LEN + row * 32);
+        for pair in product.pairs {
+            let mut a = first.add(pair.a as usize * TILE16_LEN);
+            let mut b = product.b.add(pair.b as usize * TILE16_LEN);
+            for _ in 1..product.k_blocks {
+                for k_pair in 0..16 {
+                    step(&mut sums, a.add(2 * k_pair), b.add(32 * k_pair), product.b_column);
+                }
+                a = a.add(product.a_step * TILE16_LEN);
+                b = b.add(product.b_step * TILE16_LEN);
+            }
+            for k_pair in 0..product.k_pairs_last {
+                step(&mut sums, a.add(2 * k_pair), b.add(32 * k_pair), product.b_column);
+            }
+        }
+        for column in 0..COLUMNS {
+            for r in 0..ROWS {
+                let tile = tile * product.c_row + column * product.c_column;
+                let c = product.c.add(tile * 256 + (row + r) * TILE);
+                let base = if product.accumulate { _mm512_loadu_ps(c) } else { _mm512_setzero_ps() };
+                _mm512_storeu_ps(c, _mm512_add_ps(base, sums[r][column]));
+            }
+        }
+    }
+    ROWS
+}
+
+/// Adds the products of `ROWS` pairs of A and the rows of B for one pair of k.
+#[target_feature(enable = "avx512f,avx512bf16")]
+#[inline]
+unsafe fn step<const ROWS: usize, const COLUMNS: usize>(
+    sums: &mut [[__m512; COLUMNS]; ROWS],
+    a: *const Bf16,
+    b: *const Bf16,
+    b_column: usize,
+) {
+    let mut columns = [_mm512_setzero_si512(); COLUMNS];
+    // SAFETY: the caller promises that both point into their tiles.
+    unsafe {
+        for column in 0..COLUMNS {
+            columns[column] = _mm512_loadu_si512(b.add(column * b_column * TILE16_LEN).cast());
+        }
+        for row in 0..ROWS {
+            let pair = as_bf16(_mm512_set1_epi32(a.add(row * 32).cast::<i32>().read_unaligned()));
+            for column in 0..COLUMNS {
+                sums[row][column] = _mm512_dpbf16_ps(sums[row][column], pair, as_bf16(columns[column]));
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn as_bf16(bits: __m512i) -> __m512bh {
+    // SAFETY: both are 512 bits, and every pattern of bits is a value of either.
+    unsafe { std::mem::transmute(bits) }
+}
+
+/// ReLU keeps NaN, so that a run that diverges shows.
+///
+/// # Safety
+/// As [`super::FinishFn`], with AVX-512 F and BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+pub(crate) unsafe fn finish(finish: &Finish<'_>, y: &mut [Bf16; TILE16_LEN]) {
+    let zero = _mm512_setzero_ps();
+    let (columns, _) = finish.c.as_chunks::<256>();
+    let bias = finish.bias.unwrap_or(&[0.0; 32]).as_chunks::<16>().0;
+    for (row, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate().take(finish.rows) {
+        let values = [0, 1].map(|column| {
+            let c = columns[column].as_chunks::<16>().0[row];
+            // SAFETY: both arrays hold the 16 values that are read.
+            let sum =
+                unsafe { _mm512_add_ps(_mm512_loadu_ps(c.as_ptr()), _mm512_loadu_ps(bias[column].as_ptr())) };
+            // The second operand is returned when either is NaN.
+            if finish.relu { _mm512_max_ps(zero, sum) } else { sum }
+        });
+        let rounded = _mm512_cvtne2ps_pbh(values[1], values[0]);
+        // SAFETY: `y` has the 64 bytes that are written.
+        unsafe {
+            _mm512_storeu_si512(y.as_mut_ptr().cast(), std::mem::transmute::<__m512bh, __m512i>(rounded))
+        };
+    }
+}
+
+/// Four rounds of exchanges: of single numbers, of pairs, of fours and of eights.
+///
+/// # Safety
+/// As [`super::TransposeFn`], with AVX-512 F.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+pub(crate) unsafe fn transpose(from: &[u32; 256], to: &mut [u32; 256]) {
+    let mut rows = [_mm512_setzero_si512(); 16];
+    for (row, from) in rows.iter_mut().zip(from.as_chunks::<16>().0) {
+        // SAFETY: the array holds the 64 bytes that are read.
+        *row = unsafe { _mm512_loadu_si512(from.as_ptr().cast()) };
+    }
+    let mut pairs = rows;
+    for i in 0..8 {
+        pairs[2 * i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
+        pairs[2 * i + 1] = _mm512_unpackhi_epi32(rows[2 * i], rows[2 * i + 1]);
+    }
+    // fours[4i + j]: column j of each quarter of four columns, from rows 4i to 4i + 3.
+    let mut fours = pairs;
+    for i in 0..4 {
+        for j in 0..2 {
+            fours[4 * i + 2 * j] = _mm512_unpacklo_epi64(pairs[4 * i + j], pairs[4 * i + j + 2]);
+            fours[4 * i + 2 * j + 1] = _mm512_unpackhi_epi64(pairs[4 * i + j], pairs[4 * i + j + 2]);
+        }
+    }
+    for j in 0..4 {
+        let low = [0, 8].map(|i| _mm512_shuffle_i32x4::<0x88>(fours[i + j], fours[i + 4 + j]));
+        let high = [0, 8].map(|i| _mm512_shuffle_i32x4::<0xDD>(fours[i + j], fours[i + 4 + j]));
+        let columns = [
+            (j, _mm512_shuffle_i32x4::<0x88>(low[0], low[1])),
+            (j + 8, _mm512_shuffle_i32x4::<0xDD>(low[0], low[1])),
+            (j + 4, _mm512_shuffle_i32x4::<0x88>(high[0], high[1])),
+            (j + 12, _mm512_shuffle_i32x4::<0xDD>(high[0], high[1])),
+        ];
+        for (column, values) in columns {
+            let to = &mut to[column * 16..][..16];
+            // SAFETY: the slice has the 64 bytes that are written.
+            unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), values) };
+        }
+    }
+}

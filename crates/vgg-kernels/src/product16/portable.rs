@@ -1,0 +1,115 @@
+//! bf16 products by conversion to `f32`, as plain Rust: the judge of the other tiers, and what
+//! processors without instructions for bf16 run. It is compiled once for each instruction set.
+
+use super::{Finish, Product16, TILE16_LEN};
+use crate::TILE;
+use crate::element::{Bf16, Element};
+
+/// Defines a module with the kernels compiled for a set of features.
+macro_rules! compiled_for {
+    ($(#[$attribute:meta])* $name:ident) => {
+        pub(crate) mod $name {
+            use super::*;
+
+            /// # Safety
+            /// As [`crate::product16::Product16Fn`].
+            $(#[$attribute])*
+            pub(crate) unsafe fn product(product: &Product16<'_>) {
+                // SAFETY: the caller's promises are passed on.
+                unsafe { super::product(product) }
+            }
+
+            /// # Safety
+            /// As [`crate::product16::FinishFn`].
+            $(#[$attribute])*
+            pub(crate) unsafe fn finish(finish: &Finish<'_>, y: &mut [Bf16; TILE16_LEN]) {
+                super::finish(finish, y);
+            }
+        }
+    };
+}
+
+compiled_for!(baseline);
+#[cfg(target_arch = "x86_64")]
+compiled_for!(
+    #[target_feature(enable = "avx2,fma")]
+    avx2
+);
+#[cfg(target_arch = "x86_64")]
+compiled_for!(
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    avx512
+);
+
+/// # Safety
+/// As [`super::Product16Fn`].
+#[inline(always)] // Into each of the functions above, to be compiled with its instructions.
+unsafe fn product(product: &Product16<'_>) {
+    for tile in 0..2 {
+        for row in 0..product.rows[tile] {
+            for column in 0..product.columns {
+                // SAFETY: the caller's promises cover every row and column named.
+                unsafe { product_row(product, tile, row, column) };
+            }
+        }
+    }
+}
+
+/// One row of one tile of C.
+#[inline(always)] // As above.
+unsafe fn product_row(product: &Product16<'_>, tile: usize, row: usize, column: usize) {
+    let mut sums = [0.0f32; TILE];
+    // SAFETY: the caller promises that every tile named lies inside its buffer.
+    unsafe {
+        for pair in product.pairs {
+            for block in 0..product.k_blocks {
+                let a_tile = pair.a as usize + tile * product.a_row + block * product.a_step;
+                let b_tile = pair.b as usize + column * product.b_column + block * product.b_step;
+                let a = product.a.add(a_tile * TILE16_LEN + row * 32).cast::<[[Bf16; 2]; 16]>();
+                let b = product.b.add(b_tile * TILE16_LEN).cast::<[[[Bf16; 2]; TILE]; 16]>();
+                let last = block + 1 == product.k_blocks;
+                let k_pairs = if last { product.k_pairs_last } else { 16 };
+                for (a, b) in (*a).iter().zip(&*b).take(k_pairs) {
+                    let [even, odd] = a.map(Element::to_f32);
+                    for (sum, b) in sums.iter_mut().zip(b) {
+                        *sum += odd * b[1].to_f32();
+                        *sum += even * b[0].to_f32();
+                    }
+                }
+            }
+        }
+        let c_tile = tile * product.c_row + column * product.c_column;
+        let c = &mut *product.c.add(c_tile * 256 + row * TILE).cast::<[f32; TILE]>();
+        for (c, sum) in c.iter_mut().zip(sums) {
+            *c = if product.accumulate { *c + sum } else { sum };
+        }
+    }
+}
+
+/// ReLU keeps NaN, so that a run that diverges shows.
+#[inline(always)] // As above.
+fn finish(finish: &Finish<'_>, y: &mut [Bf16; TILE16_LEN]) {
+    let bias = finish.bias.unwrap_or(&[0.0; 32]);
+    for (row, y) in y.chunks_exact_mut(32).take(finish.rows).enumerate() {
+        for (column, y) in y.chunks_exact_mut(TILE).enumerate() {
+            let c = &finish.c[column * 256 + row * TILE..][..TILE];
+            let bias = &bias[column * TILE..][..TILE];
+            for ((y, c), bias) in y.iter_mut().zip(c).zip(bias) {
+                let value = c + bias;
+                *y = Bf16::from_f32(if finish.relu && value <= 0.0 { 0.0 } else { value });
+            }
+        }
+    }
+}
+
+/// The compiler makes the same of it whatever the instruction set.
+///
+/// # Safety
+/// None is needed; the type is that of the table.
+pub(crate) unsafe fn transpose(from: &[u32; 256], to: &mut [u32; 256]) {
+    for row in 0..TILE {
+        for column in 0..TILE {
+            to[column * TILE + row] = from[row * TILE + column];
+        }
+    }
+}
