@@ -35,8 +35,10 @@ fn run_node<T: Operand>(plan: &Plan, arena: &mut Arena, run: Run<'_>, node: &Nod
             let operand = parameters.operand.unwrap_or(parameters.weight);
             let (weight, bias) = (plan.whole(operand), plan.whole(parameters.bias));
             if node.output.format == T::FORMAT {
-                let [x, y, weight, bias] = arena.parts([x, y, weight, bias]);
-                contraction.forward::<T>(run, values(x), values(weight), bias, *relu, values(y));
+                let scratch = node.scratch.map_or(0..0, |scratch| plan.whole(scratch));
+                let [x, y, weight, bias, scratch] = arena.parts([x, y, weight, bias, scratch]);
+                let (x, weight, y, scratch) = (values(x), values(weight), values(y), values(scratch));
+                contraction.forward::<T>(run, x, weight, bias, *relu, y, scratch);
             } else {
                 let y = plan.values::<f32>(node.y, y_len);
                 let [x, y, weight, bias] = arena.parts([x, y, weight, bias]);

@@ -56,6 +56,7 @@ pub struct Parameters {
 }
 
 /// What a node computes.
+#[allow(clippy::large_enum_variant)] // A plan has a few dozen nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
     /// A convolution or dense layer.
@@ -100,6 +101,8 @@ pub struct Node {
     pub x: BufferId,
     /// See `x`.
     pub y: BufferId,
+    /// Scratch of the forward pass, if it needs any.
+    pub scratch: Option<BufferId>,
     /// Gradient of the input, unless nobody needs it.
     pub dx: Option<BufferId>,
     /// Gradient of the output.
@@ -226,6 +229,9 @@ impl<'a> Planner<'a> {
         };
         let shape = self.network.input;
         let picture = Map::new(shape.height, shape.width, shape.channels);
+        // Alone, a picture would fill one row of sixteen.
+        let single = self.options.batch_size == 1 && !self.options.training;
+        let picture = if single { picture.of_single_pictures() } else { picture };
         let input = gather::patches_map(picture, first_kernel, self.format);
         let patches = self.activation("patches", input, 0, self.backward_time(0));
         let mut nodes: Vec<Node> = Vec::with_capacity(self.network.layers.len());
@@ -292,7 +298,8 @@ impl<'a> Planner<'a> {
             self.use_from(gradient, self.backward_time(layer));
             self.use_until(gradient, self.backward_time(layer));
         }
-        Node { label, layer, operation, input, output, x, y, dx, dy }
+        let scratch = self.forward_scratch(layer, &operation);
+        Node { label, layer, operation, input, output, x, y, scratch, dx, dy }
     }
 
     fn operation(&mut self, layer: usize, input: Map) -> (Map, Operation) {
@@ -302,6 +309,7 @@ impl<'a> Planner<'a> {
                 let gathered = layer == 0;
                 let contraction =
                     Contraction::convolution(input, out_channels, if gathered { 1 } else { kernel });
+                let contraction = contraction.with_algorithm(contraction.fastest(self.options.batch_size));
                 let channels = if gathered { self.network.input.channels } else { input.channels };
                 let layout = WeightLayout {
                     outputs: out_channels,
@@ -359,6 +367,15 @@ impl<'a> Planner<'a> {
         let velocity =
             (training && momentum).then(|| [add("weight momentum", lens[0]), add("bias momentum", lens[1])]);
         Parameters { index, layout, weight, operand, bias, weight_gradient, bias_gradient, velocity }
+    }
+
+    /// Scratch for the forward pass of `layer`, if it needs any.
+    fn forward_scratch(&mut self, layer: usize, operation: &Operation) -> Option<BufferId> {
+        let Operation::Contraction { contraction, .. } = operation else { return None };
+        let words =
+            (contraction.forward_scratch_len(self.threads) * self.format.bytes()).div_ceil(size_of::<f32>());
+        let time = self.forward_time(layer);
+        (words > 0).then(|| self.add(format!("scratch of {layer}"), words, time, time))
     }
 
     /// Scratch for the backward pass that needs most.

@@ -4,7 +4,7 @@ mod support;
 
 use std::io::Write;
 use support::{PRECISIONS, bits, engine, every_layer, narrow_vgg, pictures};
-use vgg_arch::Network;
+use vgg_arch::{Initialiser, Network};
 use vgg_engine::{
     Dropout, Engine, EngineError, EngineOptions, Kernels, Precision, State, Tier, UpdateRule, cpu_engine_with,
 };
@@ -146,6 +146,42 @@ fn an_update_inside_the_backward_pass_gives_the_same_bits() {
                 let same = bits(apart.as_ref(), state) == bits(inside.as_ref(), state);
                 assert!(same, "{state:?} of {} on {} {precision:?}", network.name, kernels.tier());
             }
+        }
+    }
+}
+
+/// Alone, a picture's pixels take the place of pictures in the products, and no bit changes. (The
+/// tiles of AMX are another matter: a single picture is multiplied by AVX-512.)
+#[test]
+fn a_single_picture_gets_the_bits_that_it_gets_among_others() {
+    for network in [every_layer(0.4), narrow_vgg(0.4)] {
+        for (kernels, precision) in Kernels::available()
+            .into_iter()
+            .flat_map(|kernels| PRECISIONS.map(|precision| (kernels, precision)))
+        {
+            if kernels.tier() == Tier::Amx && precision == Precision::Bf16 {
+                continue;
+            }
+            let mut engines = [1, 3].map(|batch_size| {
+                let options = EngineOptions {
+                    batch_size,
+                    threads: 2,
+                    precision,
+                    training: false,
+                    gradients: false,
+                    momentum: false,
+                };
+                let mut engine = cpu_engine_with(&network, &options, kernels).unwrap();
+                engine.initialise(Initialiser::HeNormal, 4);
+                engine
+            });
+            let (images, _) = pictures(&network, 1, 8);
+            let [alone, among] = engines.each_mut().map(|engine| {
+                let mut logits = vec![0.0; network.classes];
+                engine.forward(&images, &mut logits).unwrap();
+                logits
+            });
+            assert_eq!(alone, among, "{} on {} {precision:?}", network.name, kernels.tier());
         }
     }
 }

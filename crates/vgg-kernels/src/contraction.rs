@@ -8,10 +8,12 @@
 //! values of the picture.
 //!
 //! Which tiles meet depends on the shapes only. This file has what both formats share and the
-//! contractions of `f32`; those of bf16 are in `contraction/bf16.rs`.
+//! contractions of `f32`; those of bf16 are in `contraction/bf16.rs`,
+//! and 3×3 ones with fewer multiplications in `contraction/winograd.rs`.
 
 mod bf16;
 mod gradient;
+mod winograd;
 
 pub use gradient::{Apply, WeightGradient};
 
@@ -22,6 +24,7 @@ use crate::parallel::{Pool, SharedMut};
 use crate::product::{Base, Pair, Product, ProductFn};
 use gradient::{Place, Sink, Square};
 use std::ops::Range;
+use winograd::{Pixelwise, Target};
 
 /// Weights up to this number of bytes stay in a core's second-level cache, so the tasks of a forward pass
 /// take one row of pixels through all outputs; above it they take all pixels through one pair of
@@ -37,6 +40,15 @@ const TILES_PER_CHUNK: usize = 16;
 /// their activations stay in the second-level cache.
 const CACHED_INPUT_BLOCKS: usize = 16;
 
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// As the sum over taps.
+    Direct,
+    /// With fewer multiplications: Winograd's F(2×2, 3×3), for 3×3 convolutions of `f32`.
+    Winograd,
+}
+
 /// A convolution or dense layer of given shapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contraction {
@@ -44,6 +56,7 @@ pub struct Contraction {
     output: Map,
     /// Side of the window.
     kernel: usize,
+    algorithm: Algorithm,
 }
 
 /// The tables that every operation needs.
@@ -61,6 +74,10 @@ pub struct Run<'a> {
 /// these; the meaning of each is that of the method of the same name.
 #[allow(clippy::too_many_arguments)]
 pub trait Operand: Element {
+    /// See [`Contraction::forward_scratch_len`].
+    #[doc(hidden)]
+    fn forward_scratch_len(contraction: &Contraction, threads: usize) -> usize;
+
     /// See [`Contraction::scratch_len`].
     #[doc(hidden)]
     fn scratch_len(contraction: &Contraction, batch: usize, threads: usize) -> usize;
@@ -79,6 +96,7 @@ pub trait Operand: Element {
         bias: &[f32],
         relu: bool,
         y: &mut [Self],
+        scratch: &mut [Self],
     );
 
     /// See [`Contraction::logits`].
@@ -116,14 +134,42 @@ pub trait Operand: Element {
 }
 
 impl Contraction {
-    /// A `kernel`×`kernel` convolution (1 or 3), stride 1, same padding.
+    /// A `kernel`×`kernel` convolution (1 or 3), stride 1, same padding, computed directly.
     ///
     /// # Panics
     /// When the kernel is neither 1 nor 3, or the input has no pixel or channel.
     pub fn convolution(input: Map, out_channels: usize, kernel: usize) -> Self {
         assert!(kernel == 1 || kernel == 3, "kernel {kernel}");
         assert!(input.pixels() * input.channels * out_channels > 0, "an empty convolution");
-        Self { input, output: Map { channels: out_channels, ..input }, kernel }
+        let output = Map { channels: out_channels, ..input };
+        Self { input, output, kernel, algorithm: Algorithm::Direct }
+    }
+
+    /// The algorithm that is fastest for batches of `batch` pictures: a rule on shapes alone.
+    pub fn fastest(&self, batch: usize) -> Algorithm {
+        if self.has_winograd() && winograd::pays(self.input, self.output.channels, batch) {
+            Algorithm::Winograd
+        } else {
+            Algorithm::Direct
+        }
+    }
+
+    /// The same layer computed by `algorithm`.
+    ///
+    /// # Panics
+    /// When the algorithm is Winograd's and the layer is no 3×3 convolution of `f32` in groups of 16.
+    pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
+        assert!(self.has_winograd() || algorithm == Algorithm::Direct, "Winograd's algorithm for {self:?}");
+        Self { algorithm, ..self }
+    }
+
+    fn has_winograd(&self) -> bool {
+        self.kernel == 3 && self.input.format == Format::F32 && self.input.group == TILE
+    }
+
+    /// How it is computed.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
     /// A dense layer over all values of a picture.
@@ -132,7 +178,7 @@ impl Contraction {
     /// When the input has no pixel or channel.
     pub fn dense(input: Map, outputs: usize) -> Self {
         // The tiles of one group's pixels are contiguous, so they are the blocks of one pixel.
-        let channels = if input.pixels() == 1 { input.channels } else { input.group_len() / TILE };
+        let channels = if input.pixels() == 1 { input.channels } else { input.group_len() / input.group };
         Self::convolution(Map { height: 1, width: 1, channels, ..input }, outputs, 1)
     }
 
@@ -171,6 +217,15 @@ impl Contraction {
         self.output.in_format(self.input.format)
     }
 
+    /// Values of scratch that the forward pass needs with `threads` threads, of any number of
+    /// pictures.
+    pub fn forward_scratch_len(&self, threads: usize) -> usize {
+        match self.input.format {
+            Format::F32 => <f32 as Operand>::forward_scratch_len(self, threads),
+            Format::Bf16 => <crate::Bf16 as Operand>::forward_scratch_len(self, threads),
+        }
+    }
+
     /// Values of scratch that the backward passes of `batch` pictures need with `threads` threads.
     pub fn scratch_len(&self, batch: usize, threads: usize) -> usize {
         match self.input.format {
@@ -188,10 +243,12 @@ impl Contraction {
     }
 
     /// `y = x · weights + bias`, with ReLU if `relu`. The bias has a value for each output of the
-    /// packed blocks, zero past the last one.
+    /// packed blocks, zero past the last one. `scratch` is overwritten.
     ///
     /// # Panics
-    /// When a slice does not have the length or format that the shapes and the batch need.
+    /// When a slice does not have the length or format that the shapes, the batch and the threads
+    /// need.
+    #[allow(clippy::too_many_arguments)]
     pub fn forward<T: Operand>(
         &self,
         run: Run<'_>,
@@ -200,11 +257,13 @@ impl Contraction {
         bias: &[f32],
         relu: bool,
         y: &mut [T],
+        scratch: &mut [T],
     ) {
         self.check(run, x, self.gradient(), y);
         assert_eq!(weights.len(), self.weights_len(), "weights");
         assert_eq!(bias.len(), self.gradient().blocks() * T::BLOCK, "bias");
-        T::forward(self, run, x, weights, bias, relu, y);
+        assert!(scratch.len() >= self.forward_scratch_len(run.pool.threads()), "scratch");
+        T::forward(self, run, x, weights, bias, relu, y, scratch);
     }
 
     /// As [`Contraction::forward`] without ReLU, with results in `f32` (and in blocks of 16)
@@ -350,6 +409,8 @@ impl Contraction {
     ) {
         let groups = blocks(run.batch);
         let product = Product {
+            a_line: 1,
+            c_line: 1,
             a: x[in_block * TILE_LEN..].as_ptr(),
             b: dy[block * TILE_LEN..].as_ptr(),
             c,
@@ -373,11 +434,25 @@ impl Contraction {
 
 impl Operand for f32 {
     fn partial_len(contraction: &Contraction, batch: usize) -> usize {
-        if contraction.chunks(batch) > 1 { contraction.weights_len() } else { 0 }
+        let chunked = contraction.algorithm == Algorithm::Direct && contraction.chunks(batch) > 1;
+        if chunked { contraction.weights_len() } else { 0 }
     }
 
-    fn scratch_len(contraction: &Contraction, _batch: usize, threads: usize) -> usize {
-        threads * contraction.panel_len()
+    fn forward_scratch_len(contraction: &Contraction, threads: usize) -> usize {
+        match contraction.algorithm {
+            Algorithm::Direct => 0,
+            Algorithm::Winograd => Pixelwise::forward(contraction).scratch_len(threads),
+        }
+    }
+
+    fn scratch_len(contraction: &Contraction, batch: usize, threads: usize) -> usize {
+        match contraction.algorithm {
+            Algorithm::Direct => threads * contraction.panel_len(),
+            Algorithm::Winograd => {
+                let data = Pixelwise::backward_data(contraction).scratch_len(threads);
+                data.max(winograd::Weights::new(contraction, batch).scratch_len(threads))
+            }
+        }
     }
 
     fn forward(
@@ -388,7 +463,12 @@ impl Operand for f32 {
         bias: &[f32],
         relu: bool,
         y: &mut [f32],
+        scratch: &mut [f32],
     ) {
+        if contraction.algorithm == Algorithm::Winograd {
+            let target = Target { y, bias: Some(bias), relu };
+            return Pixelwise::forward(contraction).run(run, x, weights, target, scratch);
+        }
         let sum = PixelSum {
             run,
             kernel: contraction.kernel,
@@ -414,7 +494,8 @@ impl Operand for f32 {
         bias: &[f32],
         y: &mut [f32],
     ) {
-        Self::forward(contraction, run, x, weights, bias, false, y);
+        let dense = contraction.with_algorithm(Algorithm::Direct);
+        Self::forward(&dense, run, x, weights, bias, false, y, &mut []);
     }
 
     fn backward_data(
@@ -425,6 +506,10 @@ impl Operand for f32 {
         dx: &mut [f32],
         scratch: &mut [f32],
     ) {
+        if contraction.algorithm == Algorithm::Winograd {
+            let target = Target { y: dx, bias: None, relu: false };
+            return Pixelwise::backward_data(contraction).run(run, dy, weights, target, scratch);
+        }
         let sum = PixelSum {
             run,
             kernel: contraction.kernel,
@@ -454,8 +539,11 @@ impl Operand for f32 {
         x: &[f32],
         dy: &[f32],
         gradient: WeightGradient<'_>,
-        _scratch: &mut [f32],
+        scratch: &mut [f32],
     ) {
+        if contraction.algorithm == Algorithm::Winograd {
+            return winograd::Weights::new(contraction, run.batch).run(run, x, dy, gradient, scratch);
+        }
         let column_pairs = contraction.output.blocks().div_ceil(2);
         let (chunks, pixels) = (contraction.chunks(run.batch), pixels_per_chunk(run.batch));
         let units = contraction.taps() * contraction.input.blocks() * column_pairs;
@@ -514,7 +602,7 @@ impl PixelSum<'_> {
     /// every row of pixels of every group once. With `by_row` a task is one row and neighbouring
     /// tasks share it; otherwise neighbouring tasks share the pair of blocks.
     fn for_each_task(&self, by_row: bool, task: &(dyn Fn(usize, usize, Range<usize>) + Sync)) {
-        let rows = blocks(self.run.batch) * self.target.height;
+        let rows = self.target.groups(self.run.batch) * self.target.height;
         let column_pairs = self.target.blocks().div_ceil(2);
         for_each_task(self.run.pool, column_pairs, rows, by_row, &|worker, pair, rows| {
             task(worker, 2 * pair, rows);
@@ -525,26 +613,29 @@ impl PixelSum<'_> {
     /// and `block + 1`, if there is one. `weights` points to the tiles of the first block, those
     /// of the second are `column_tiles` tiles further.
     fn rows(&self, rows: Range<usize>, block: usize, weights: *const f32, column_tiles: usize, base: Base) {
-        let kernel: ProductFn = self.run.kernels.product;
+        let spread = self.source.group == 1;
+        let kernels = self.run.kernels;
+        let kernel: ProductFn = if spread { kernels.product_spread } else { kernels.product };
         for row in rows {
-            let group = row / self.target.height;
+            let (group, y) = (row / self.target.height, row % self.target.height);
             let x = self.x[group * self.source.group_len()..].as_ptr();
-            for column in 0..self.target.width {
-                let pixel = row % self.target.height * self.target.width + column;
+            for columns in runs(self.target, self.kernel, TILE) {
+                let pixel = y * self.target.width + columns.start;
                 let tile = (group * self.target.pixels() + pixel) * self.target.blocks() + block;
-                let (pairs, count) =
-                    terms(self.kernel, self.mirrored, self.source, row % self.target.height, column);
+                let (pairs, count) = terms(self.kernel, self.mirrored, self.source, y, columns.start);
                 let product = Product {
                     a: x,
                     b: weights,
                     // SAFETY: the tile is inside `y`, whose length was checked.
-                    c: unsafe { self.y.pointer().add(tile * TILE_LEN) },
+                    c: unsafe { self.y.pointer().add(tile * self.target.tile_len()) },
+                    a_line: self.source.blocks(),
+                    c_line: self.target.blocks(),
                     pairs: &pairs[..count],
                     k_blocks: self.source.blocks(),
                     a_step: 1,
                     b_step: 1,
                     k_last: self.source.channels - (self.source.blocks() - 1) * TILE,
-                    rows: pictures_in_group(self.run.batch, group),
+                    rows: if spread { columns.len() } else { self.target.pictures(self.run.batch, group) },
                     columns: (self.target.blocks() - block).min(2),
                     b_column: column_tiles,
                     c_column: 1,
@@ -578,6 +669,22 @@ fn for_each_task(
             if by_row { (index % column_pairs, index / column_pairs) } else { (index / runs, index % runs) };
         task(worker, pair, run * rows / runs..(run + 1) * rows / runs);
     });
+}
+
+/// The runs of pixels in a row that are the rows of one product: each pixel alone where there are
+/// pictures for the rows; else at most `longest` pixels, for which the same taps fall inside the
+/// picture.
+fn runs(map: Map, kernel: usize, longest: usize) -> impl Iterator<Item = Range<usize>> {
+    let (width, half) = (map.width, if map.group == 1 { kernel / 2 } else { 0 });
+    let longest = if map.group == 1 { longest } else { 1 };
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let start = next;
+        // Pixels at the edges miss taps that those between them have.
+        let end = if start < half { start + 1 } else { (width - half).max(start + 1).min(width) };
+        next = end.min(start + longest);
+        (start < width).then_some(start..next)
+    })
 }
 
 /// The terms of the sum for pixel (y, x): for each tap that falls inside the picture, in order, the
@@ -639,6 +746,24 @@ mod tests {
                 assert!(pair < column_pairs && tap < contraction.taps());
                 assert!(in_block < contraction.input.blocks());
                 assert!(seen.insert((pair, tap, in_block)), "{channels} {outputs} {unit}");
+            }
+        }
+    }
+
+    #[test]
+    fn runs_of_pixels_have_the_same_taps() {
+        for (width, kernel) in [(1, 3), (2, 3), (3, 3), (28, 3), (40, 3), (40, 1), (1, 1)] {
+            for map in [Map::new(3, width, 5), Map::new(3, width, 5).of_single_pictures()] {
+                let runs: Vec<_> = runs(map, kernel, 16).collect();
+                assert_eq!(
+                    runs.iter().cloned().flatten().collect::<Vec<_>>(),
+                    (0..width).collect::<Vec<_>>()
+                );
+                for run in runs {
+                    assert!(run.len() <= if map.group == 1 { 16 } else { 1 });
+                    let taps = |x| terms(kernel, false, Map::new(3, width, 5), 1, x).1;
+                    assert!(run.clone().all(|x| taps(x) == taps(run.start)), "{width} {run:?}");
+                }
             }
         }
     }

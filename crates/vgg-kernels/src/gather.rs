@@ -12,7 +12,7 @@
 use crate::Kernels;
 use crate::element::{Element, Format};
 use crate::kernels::per_tier;
-use crate::layout::{Map, TILE, pictures_in_group};
+use crate::layout::Map;
 use crate::parallel::Pool;
 
 /// Channels in the largest block.
@@ -46,9 +46,9 @@ pub fn gather<T: Element>(
     let value_of_byte = std::array::from_fn(|byte| T::from_f32(byte as f32 / 255.0));
     pool.for_each_chunk(patches, map.width * map.pixel_len(), 1, |index, patches| {
         let (group, row) = (index / map.height, index % map.height);
-        let pictures = pictures_in_group(batch, group);
-        let images = &images[group * TILE * picture_len..][..pictures * picture_len];
-        for (tile_index, tile) in patches.chunks_exact_mut(T::TILE_LEN).enumerate() {
+        let pictures = map.pictures(batch, group);
+        let images = &images[group * map.group * picture_len..][..pictures * picture_len];
+        for (tile_index, tile) in patches.chunks_exact_mut(map.tile_len()).enumerate() {
             let (column, block) = (tile_index / map.blocks(), tile_index % map.blocks());
             let mut offsets = [None; LARGEST_BLOCK];
             let offsets = &mut offsets[..T::BLOCK];

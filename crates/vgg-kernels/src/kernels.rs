@@ -6,6 +6,7 @@
 use crate::product::{self, ProductFn};
 use crate::product16::{self, FinishFn, Product16Fn, TransposeFn, portable};
 use crate::tier::{Tier, TierError};
+use std::marker::PhantomData;
 
 /// The kernels of one tier. Operations take it as their first argument.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +16,10 @@ pub struct Kernels {
     pub(crate) product: ProductFn,
     /// `C = Σ Aᵀ·B` with the rows of Aᵀ in the columns of A's tiles.
     pub(crate) product_transposed: ProductFn,
+    /// `C = Σ A·B` with the rows of A in lines at some distance.
+    pub(crate) product_spread: ProductFn,
+    /// `C = Σ A·B` of bf16 with the rows of A in lines at some distance.
+    pub(crate) product16_spread: Product16Fn,
     /// `C = Σ A·B` of bf16.
     pub(crate) product16: Product16Fn,
     /// Sums to bf16 values.
@@ -34,7 +39,9 @@ impl Kernels {
                 tier,
                 product: product::portable::product,
                 product_transposed: product::portable::product_transposed,
+                product_spread: product::portable::product_spread,
                 product16: portable::baseline::product,
+                product16_spread: portable::baseline::product_spread,
                 finish: portable::baseline::finish,
                 transpose: portable::transpose,
             },
@@ -43,7 +50,9 @@ impl Kernels {
                 tier,
                 product: product::avx2::product,
                 product_transposed: product::avx2::product_transposed,
+                product_spread: product::avx2::product_spread,
                 product16: portable::avx2::product,
+                product16_spread: portable::avx2::product_spread,
                 finish: portable::avx2::finish,
                 transpose: portable::transpose,
             },
@@ -52,7 +61,9 @@ impl Kernels {
                 tier,
                 product: product::avx512::product,
                 product_transposed: product::avx512::product_transposed,
+                product_spread: product::avx512::product_spread,
                 product16: portable::avx512::product,
+                product16_spread: portable::avx512::product_spread,
                 finish: portable::avx512::finish,
                 transpose: product16::avx512::transpose,
             },
@@ -61,12 +72,25 @@ impl Kernels {
                 tier,
                 product: product::avx512::product,
                 product_transposed: product::avx512::product_transposed,
+                product_spread: product::avx512::product_spread,
                 product16: product16::avx512::product,
+                product16_spread: product16::avx512::product_spread,
+                finish: product16::avx512::finish,
+                transpose: product16::avx512::transpose,
+            },
+            #[cfg(target_arch = "x86_64")]
+            Tier::Amx => Self {
+                tier,
+                product: product::avx512::product,
+                product_transposed: product::avx512::product_transposed,
+                product_spread: product::avx512::product_spread,
+                product16: product16::amx::product,
+                product16_spread: product16::avx512::product_spread,
                 finish: product16::avx512::finish,
                 transpose: product16::avx512::transpose,
             },
             #[cfg(not(target_arch = "x86_64"))]
-            Tier::Avx2 | Tier::Avx512 | Tier::Avx512Bf16 => return None,
+            Tier::Avx2 | Tier::Avx512 | Tier::Avx512Bf16 | Tier::Amx => return None,
         })
     }
 
@@ -86,7 +110,12 @@ impl Kernels {
 
     /// Makes the thread ready for bf16 products, until what is returned is dropped.
     pub(crate) fn tiles(&self) -> Tiles {
-        Tiles
+        #[cfg(target_arch = "x86_64")]
+        if self.tier == Tier::Amx {
+            // SAFETY: a table of this tier exists only where AMX is available.
+            unsafe { product16::amx::configure() };
+        }
+        Tiles { tier: self.tier, of_this_thread: PhantomData }
     }
 
     /// The tier of this table.
@@ -95,8 +124,22 @@ impl Kernels {
     }
 }
 
-/// The state that a thread needs for bf16 products.
-pub(crate) struct Tiles;
+/// The state that a thread needs for bf16 products: the tile registers of AMX. One at a time.
+pub(crate) struct Tiles {
+    tier: Tier,
+    /// Registers belong to the thread, so this may not be sent to another.
+    of_this_thread: PhantomData<*const ()>,
+}
+
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        #[cfg(target_arch = "x86_64")]
+        if self.tier == Tier::Amx {
+            // SAFETY: a table of this tier exists only where AMX is available.
+            unsafe { product16::amx::release() };
+        }
+    }
+}
 
 /// Defines a function that runs its body as compiled for the tier of the [`Kernels`] it is given:
 /// the same plain Rust, once for each instruction set, vectorised by the compiler. The results are
@@ -134,10 +177,15 @@ macro_rules! per_tier {
                 $crate::Tier::Avx2 => unsafe { avx2($($argument),*) },
                 // SAFETY: a table of this tier exists only where the processor has these features.
                 #[cfg(target_arch = "x86_64")]
-                $crate::Tier::Avx512 | $crate::Tier::Avx512Bf16 => unsafe { avx512($($argument),*) },
+                $crate::Tier::Avx512 | $crate::Tier::Avx512Bf16 | $crate::Tier::Amx => unsafe {
+                    avx512($($argument),*)
+                },
                 $crate::Tier::Portable => body($($argument),*),
                 #[cfg(not(target_arch = "x86_64"))]
-                $crate::Tier::Avx2 | $crate::Tier::Avx512 | $crate::Tier::Avx512Bf16 => body($($argument),*),
+                $crate::Tier::Avx2
+                | $crate::Tier::Avx512
+                | $crate::Tier::Avx512Bf16
+                | $crate::Tier::Amx => body($($argument),*),
             }
         }
     };

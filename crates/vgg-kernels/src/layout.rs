@@ -3,7 +3,9 @@
 //! **Activations and their gradients**: pixel by pixel with the pictures innermost,
 //! `[group][row][column][block][picture in group][channel in block]`, where a group is 16 pictures
 //! and a block as many channels as 64 bytes hold: 16 in `f32`, 32 in bf16. A tile is 16 pictures ×
-//! one block of one pixel, so a convolution is, for each output pixel, a sum of products of tiles. A
+//! one block of one pixel, so a convolution is, for each output pixel, a sum of products of tiles.
+//! For a single picture a group is one picture: pixels take the place of pictures as the rows of
+//! products, and what were tiles are *lines* of 64 bytes. A
 //! batch that is no multiple of 16 leaves pictures of the last group unused; no kernel reads them as
 //! an operand of a sum. Channels past the last one hold zero: kernels compute them from zero weights
 //! and zero gradients, and a dense layer over several pixels multiplies them by zero weights.
@@ -51,12 +53,19 @@ pub struct Map {
     pub channels: usize,
     /// Format of the values.
     pub format: Format,
+    /// Pictures in a group: [`TILE`], or 1.
+    pub group: usize,
 }
 
 impl Map {
-    /// A map of `f32` values from its sizes.
+    /// A map of `f32` values in groups of 16 pictures from its sizes.
     pub const fn new(height: usize, width: usize, channels: usize) -> Self {
-        Self { height, width, channels, format: Format::F32 }
+        Self { height, width, channels, format: Format::F32, group: TILE }
+    }
+
+    /// The map of the same sizes in groups of one picture.
+    pub const fn of_single_pictures(self) -> Self {
+        Self { group: 1, ..self }
     }
 
     /// The map of the same sizes in another format.
@@ -78,9 +87,20 @@ impl Map {
         self.channels.div_ceil(self.format.block())
     }
 
-    /// Values in a tile.
+    /// Values in a tile, or in a line where a group is one picture.
     pub const fn tile_len(&self) -> usize {
-        TILE * self.format.block()
+        self.group * self.format.block()
+    }
+
+    /// Groups of a batch of `batch` pictures.
+    pub const fn groups(&self, batch: usize) -> usize {
+        batch.div_ceil(self.group)
+    }
+
+    /// Pictures in use in group `group` of a batch.
+    pub const fn pictures(&self, batch: usize, group: usize) -> usize {
+        let rest = batch - group * self.group;
+        if rest < self.group { rest } else { self.group }
     }
 
     /// Values that one pixel of a group takes.
@@ -88,22 +108,22 @@ impl Map {
         times(self.blocks(), self.tile_len())
     }
 
-    /// Values that a group of 16 pictures takes.
+    /// Values that a group takes.
     pub const fn group_len(&self) -> usize {
         times(self.pixels(), self.pixel_len())
     }
 
     /// Values that a batch of `batch` pictures takes.
     pub const fn len(&self, batch: usize) -> usize {
-        times(blocks(batch), self.group_len())
+        times(self.groups(batch), self.group_len())
     }
 
     /// Position of one value.
     pub const fn index(&self, picture: usize, pixel: usize, channel: usize) -> usize {
         let block = self.format.block();
-        (picture / TILE * self.pixels() + pixel) * self.pixel_len()
+        (picture / self.group * self.pixels() + pixel) * self.pixel_len()
             + channel / block * self.tile_len()
-            + picture % TILE * block
+            + picture % self.group * block
             + channel % block
     }
 }
@@ -200,8 +220,9 @@ mod tests {
 
     #[test]
     fn every_value_of_a_map_has_its_own_place() {
-        for format in Format::ALL {
-            let (map, batch) = (Map::new(3, 2, 37).in_format(format), 19);
+        let maps = Format::ALL.map(|format| Map::new(3, 2, 37).in_format(format));
+        for map in maps.into_iter().flat_map(|map| [map, map.of_single_pictures()]) {
+            let batch = 19;
             let mut seen = vec![false; map.len(batch)];
             for picture in 0..batch {
                 for pixel in 0..map.pixels() {
@@ -232,6 +253,8 @@ mod tests {
 
     #[test]
     fn the_last_group_may_be_short() {
-        assert_eq!((0..3).map(|group| pictures_in_group(36, group)).collect::<Vec<_>>(), [16, 16, 4]);
+        let map = Map::new(1, 1, 1);
+        assert_eq!(map.groups(36), 3);
+        assert_eq!((0..3).map(|group| map.pictures(36, group)).collect::<Vec<_>>(), [16, 16, 4]);
     }
 }

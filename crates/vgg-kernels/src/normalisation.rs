@@ -13,7 +13,7 @@
 use crate::Kernels;
 use crate::element::Element;
 use crate::kernels::per_tier;
-use crate::layout::{Map, TILE, blocks, pictures_in_group};
+use crate::layout::{Map, TILE, blocks};
 use crate::parallel::Pool;
 
 /// What the normalisation is made with; the names are the paper's.
@@ -49,10 +49,10 @@ pub fn forward<T: Element>(
     check::<T>(batch, map, constants, &[x.len(), y.len()]);
     let row_len = map.width * map.pixel_len();
     pool.for_each_chunk(y, row_len, 1, |index, y| {
-        let pictures = pictures_in_group(batch, index / map.height);
+        let pictures = map.pictures(batch, index / map.height);
         let x = &x[index * row_len..][..row_len];
         for (x, y) in x.chunks_exact(map.pixel_len()).zip(y.chunks_exact_mut(map.pixel_len())) {
-            forward_pixel(kernels, constants, map.channels, pictures, x, y);
+            forward_pixel(kernels, constants, &map, pictures, x, y);
         }
     });
 }
@@ -76,11 +76,11 @@ pub fn backward<T: Element>(
     check::<T>(batch, map, constants, &[x.len(), dy.len(), dx.len()]);
     let (row_len, pixel_len) = (map.width * map.pixel_len(), map.pixel_len());
     pool.for_each_chunk(dx, row_len, 1, |index, dx| {
-        let pictures = pictures_in_group(batch, index / map.height);
+        let pictures = map.pictures(batch, index / map.height);
         let rows = index * row_len..(index + 1) * row_len;
         let pixels = x[rows.clone()].chunks_exact(pixel_len).zip(dy[rows].chunks_exact(pixel_len));
         for ((x, dy), dx) in pixels.zip(dx.chunks_exact_mut(pixel_len)) {
-            backward_pixel(kernels, constants, map.channels, pictures, x, dy, dx);
+            backward_pixel(kernels, constants, &map, pictures, x, dy, dx);
         }
     });
 }
@@ -94,12 +94,13 @@ fn check<T: Element>(batch: usize, map: Map, constants: &LrnConstants, lengths: 
 }
 
 per_tier! {
-    fn forward_pixel<T>(constants: &LrnConstants, channels: usize, pictures: usize, x: &[T], y: &mut [T]) {
+    fn forward_pixel<T>(constants: &LrnConstants, map: &Map, pictures: usize, x: &[T], y: &mut [T]) {
+        let channels = map.channels;
         y.fill(T::default());
         for picture in 0..pictures {
             for run in 0..blocks(channels) {
-                let scales = scales(constants, channels, picture, run, x);
-                let start = index::<T>(picture, run * TILE);
+                let scales = scales(constants, map, picture, run, x);
+                let start = map.index(picture, 0, run * TILE);
                 for lane in 0..TILE.min(channels - run * TILE) {
                     let value = x[start + lane].to_f32() / power(scales[lane], constants.beta);
                     y[start + lane] = T::from_f32(value);
@@ -114,24 +115,25 @@ per_tier! {
     /// computed once.
     fn backward_pixel<T>(
         constants: &LrnConstants,
-        channels: usize,
+        map: &Map,
         pictures: usize,
         x: &[T],
         dy: &[T],
         dx: &mut [T],
     ) {
+        let channels = map.channels;
         dx.fill(T::default());
         let factor = 2.0 * constants.alpha * constants.beta;
         for picture in 0..pictures {
             let mut terms: Neighbourhood = [0.0; 3 * TILE];
             let mut shares = [0.0; TILE];
             for ahead in 0..=blocks(channels) {
-                let (next_shares, next_terms) = shares_and_terms(constants, channels, picture, ahead, x, dy);
+                let (next_shares, next_terms) = shares_and_terms(constants, map, picture, ahead, x, dy);
                 terms.copy_within(TILE.., 0);
                 terms[2 * TILE..].copy_from_slice(&next_terms);
                 if let Some(run) = ahead.checked_sub(1) {
                     let sums = window_sums(constants.size, &terms);
-                    let start = index::<T>(picture, run * TILE);
+                    let start = map.index(picture, 0, run * TILE);
                     for lane in 0..TILE.min(channels - run * TILE) {
                         let value = shares[lane] - factor * x[start + lane].to_f32() * sums[lane];
                         dx[start + lane] = T::from_f32(value);
@@ -143,26 +145,21 @@ per_tier! {
     }
 }
 
-/// Where in a pixel the values of a channel lie. Runs of 16 channels lie in one block.
-#[inline(always)] // Into each tier's function, to be compiled with its instructions.
-fn index<T: Element>(picture: usize, channel: usize) -> usize {
-    channel / T::BLOCK * T::TILE_LEN + picture * T::BLOCK + channel % T::BLOCK
-}
-
 /// For each channel of a run `dyⱼ · sⱼ^−β` and `dyⱼ · xⱼ · sⱼ^−β / sⱼ`; zero past the last one.
 #[inline(always)] // Into each tier's function, to be compiled with its instructions.
 fn shares_and_terms<T: Element>(
     constants: &LrnConstants,
-    channels: usize,
+    map: &Map,
     picture: usize,
     run: usize,
     x: &[T],
     dy: &[T],
 ) -> ([f32; TILE], [f32; TILE]) {
+    let channels = map.channels;
     let (mut shares, mut terms) = ([0.0; TILE], [0.0; TILE]);
     if run < blocks(channels) {
-        let scales = scales(constants, channels, picture, run, x);
-        let start = index::<T>(picture, run * TILE);
+        let scales = scales(constants, map, picture, run, x);
+        let start = map.index(picture, 0, run * TILE);
         for lane in 0..TILE.min(channels - run * TILE) {
             shares[lane] = dy[start + lane].to_f32() / power(scales[lane], constants.beta);
             terms[lane] = shares[lane] * x[start + lane].to_f32() / scales[lane];
@@ -175,7 +172,7 @@ fn shares_and_terms<T: Element>(
 #[inline(always)] // Into each tier's function, to be compiled with its instructions.
 fn scales<T: Element>(
     constants: &LrnConstants,
-    channels: usize,
+    map: &Map,
     picture: usize,
     run: usize,
     x: &[T],
@@ -183,8 +180,8 @@ fn scales<T: Element>(
     let mut squares: Neighbourhood = [0.0; 3 * TILE];
     for (place, square) in squares.iter_mut().enumerate() {
         let channel = (run * TILE + place).wrapping_sub(TILE);
-        if channel < channels {
-            let value = x[index::<T>(picture, channel)].to_f32();
+        if channel < map.channels {
+            let value = x[map.index(picture, 0, channel)].to_f32();
             *square = value * value;
         }
     }

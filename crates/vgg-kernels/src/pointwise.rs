@@ -10,7 +10,7 @@
 use crate::Kernels;
 use crate::element::Element;
 use crate::kernels::per_tier;
-use crate::layout::{Map, TILE, blocks, pictures_in_group};
+use crate::layout::{Map, TILE, blocks};
 use crate::parallel::{Pool, SharedMut};
 
 /// How many sums may be under way before they are merged: they lie on the stack, 4 KiB, since an
@@ -95,7 +95,7 @@ fn sum_tiles<T: Element>(
         let row_sum = &mut row_sum[..segment_sum.len()];
         segment_sum.fill(0.0);
         for row in segment * rows / segments..(segment + 1) * rows / segments {
-            let pictures = pictures_in_group(batch, row / map.height);
+            let pictures = map.pictures(batch, row / map.height);
             row_sum.fill(0.0);
             for pixel in row * map.width..(row + 1) * map.width {
                 for (block, sum) in row_sum.chunks_exact_mut(T::BLOCK).enumerate() {

@@ -12,7 +12,7 @@ use crate::layout::Map;
 use crate::parallel::Pool;
 
 /// Values whose maximum is sought at a time: a divisor of every tile.
-const RUN: usize = 128;
+const RUN: usize = 16;
 
 /// The shape that pooling makes of `input`.
 pub const fn output(input: Map) -> Map {

@@ -43,6 +43,9 @@ pub(crate) struct Product16<'a> {
     /// Rows of each tile of rows: 1 to 16, then 0 to 16, where 0 is no second tile. A kernel may
     /// compute and write all 16 rows of a tile that is there: A's tile is readable, C's writable.
     pub(crate) rows: [usize; 2],
+    /// Lines from one row of A to the next, for the spread product: its rows are pixels of a single
+    /// picture, and it counts positions in A (not in C) in lines of 32 values instead of tiles.
+    pub(crate) a_line: usize,
     /// Distance between the two tiles of rows in A and in C.
     pub(crate) a_row: usize,
     pub(crate) c_row: usize,
@@ -66,19 +69,21 @@ pub(crate) type Product16Fn = unsafe fn(&Product16<'_>);
 pub(crate) struct Finish<'a> {
     /// Two tiles of C.
     pub(crate) c: &'a [f32; 512],
-    /// Rows to write.
+    /// Rows to write, and lines of 32 values from one to the next.
     pub(crate) rows: usize,
+    pub(crate) y_line: usize,
     /// One value for each column.
     pub(crate) bias: Option<&'a [f32; 32]>,
     /// Whether negative results become zero.
     pub(crate) relu: bool,
 }
 
-/// A kernel for [`Finish`]: writes the rows, of 32 values each, to the second argument.
+/// A kernel for [`Finish`]: writes the rows, of 32 values each, from the second argument on.
 ///
 /// # Safety
-/// The processor has the kernel's instructions.
-pub(crate) type FinishFn = unsafe fn(&Finish<'_>, &mut [Bf16; TILE16_LEN]);
+/// The processor has the kernel's instructions; the rows lie inside the buffer that is pointed into,
+/// and nobody else uses them meanwhile.
+pub(crate) type FinishFn = unsafe fn(&Finish<'_>, *mut Bf16);
 
 /// Transposes 16 × 16 numbers of 32 bits.
 ///

@@ -3,6 +3,8 @@
 //! `VGG_MAX_ISA` caps the tier; `VGG_REQUIRE_ISA` makes the absence of a tier a failure, so that a
 //! test run on a machine without it cannot pass unnoticed.
 
+#[cfg(target_arch = "x86_64")]
+use crate::product16::amx;
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,11 +19,13 @@ pub enum Tier {
     Avx512,
     /// The same with AVX-512 BF16, which multiplies bf16.
     Avx512Bf16,
+    /// The same with AMX for bf16, which multiplies tiles, on Linux.
+    Amx,
 }
 
 impl Tier {
     /// Every tier, slowest first.
-    pub const ALL: [Tier; 4] = [Tier::Portable, Tier::Avx2, Tier::Avx512, Tier::Avx512Bf16];
+    pub const ALL: [Tier; 5] = [Tier::Portable, Tier::Avx2, Tier::Avx512, Tier::Avx512Bf16, Tier::Amx];
 
     /// The name in messages, options and environment variables.
     pub const fn name(self) -> &'static str {
@@ -30,6 +34,7 @@ impl Tier {
             Tier::Avx2 => "avx2",
             Tier::Avx512 => "avx512",
             Tier::Avx512Bf16 => "avx512-bf16",
+            Tier::Amx => "amx",
         }
     }
 
@@ -49,8 +54,10 @@ impl Tier {
             }
             #[cfg(target_arch = "x86_64")]
             Tier::Avx512Bf16 => Tier::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
+            #[cfg(target_arch = "x86_64")]
+            Tier::Amx => Tier::Avx512Bf16.is_available() && amx::is_available(),
             #[cfg(not(target_arch = "x86_64"))]
-            Tier::Avx2 | Tier::Avx512 | Tier::Avx512Bf16 => false,
+            Tier::Avx2 | Tier::Avx512 | Tier::Avx512Bf16 | Tier::Amx => false,
         }
     }
 
@@ -148,10 +155,10 @@ mod tests {
 
     #[test]
     fn a_cap_lowers_the_tier_and_a_requirement_fails_when_it_cannot_run() {
-        assert_eq!(choose_from(None, None, |_| true), Ok(Tier::Avx512Bf16));
+        assert_eq!(choose_from(None, None, |_| true), Ok(Tier::Amx));
         assert_eq!(choose_from(Some(Tier::Avx2), None, |_| true), Ok(Tier::Avx2));
         assert_eq!(choose_from(None, None, |tier| tier == Tier::Portable), Ok(Tier::Portable));
-        assert_eq!(choose_from(None, Some(Tier::Avx2), |_| true), Ok(Tier::Avx512Bf16));
+        assert_eq!(choose_from(None, Some(Tier::Avx2), |_| true), Ok(Tier::Amx));
         assert!(choose_from(None, Some(Tier::Avx512), |tier| tier <= Tier::Avx2).is_err());
         assert!(choose_from(Some(Tier::Portable), Some(Tier::Avx2), |_| true).is_err());
     }

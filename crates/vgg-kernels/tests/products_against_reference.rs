@@ -127,7 +127,7 @@ impl Case {
         bias.iter_mut().zip(&o.bias).for_each(|(packed, plain)| *packed = *plain as f32);
 
         let mut y = vec![nan; output.len(batch)];
-        contraction.forward(run, &x, &weights, &bias, relu, &mut y);
+        contraction.forward(run, &x, &weights, &bias, relu, &mut y, &mut []);
         let logits_map = output.in_format(Format::F32);
         let mut logits = vec![f32::NAN; logits_map.len(batch)];
         contraction.logits(run, &x, &weights, &bias, &mut logits);

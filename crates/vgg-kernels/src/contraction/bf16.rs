@@ -11,7 +11,7 @@
 //! Pictures that are not there are zero in both.
 
 use super::gradient::{Place, Sink, Square, WeightGradient};
-use super::{CACHED_WEIGHTS, Contraction, Operand, Run, for_each_task, terms};
+use super::{CACHED_WEIGHTS, Contraction, Operand, Run, for_each_task, runs, terms};
 use crate::element::{Bf16, Format};
 use crate::kernels::per_tier;
 use crate::layout::{Map, TILE, TILE_LEN, blocks, pictures_in_group};
@@ -30,6 +30,10 @@ impl Operand for Bf16 {
         if chunks(contraction, batch) > 1 { contraction.weights_len() } else { 0 }
     }
 
+    fn forward_scratch_len(_contraction: &Contraction, _threads: usize) -> usize {
+        0
+    }
+
     fn scratch_len(contraction: &Contraction, batch: usize, threads: usize) -> usize {
         let panels = threads * panel_len(contraction);
         panels.max(transposed_len(contraction.input, batch) + transposed_len(contraction.gradient(), batch))
@@ -43,6 +47,7 @@ impl Operand for Bf16 {
         bias: &[f32],
         relu: bool,
         y: &mut [Bf16],
+        _scratch: &mut [Bf16],
     ) {
         forward(contraction, run, x, weights, bias, relu, Target::Bf16(SharedMut(y.as_mut_ptr())));
     }
@@ -165,23 +170,28 @@ impl PixelSum<'_> {
     /// Calls `task(worker, block, rows)` so that every block of the target meets every row of
     /// pixels of every pair of groups once.
     fn for_each_task(&self, by_row: bool, task: &(dyn Fn(usize, usize, Range<usize>) + Sync)) {
-        let rows = blocks(self.run.batch).div_ceil(2) * self.target.height;
+        let rows = self.target.groups(self.run.batch).div_ceil(self.groups()) * self.target.height;
         for_each_task(self.run.pool, self.target.blocks(), rows, by_row, task);
     }
 
-    /// Computes the pixels of `rows` (counted through all pairs of groups) in block `block` of the
-    /// target from its two columns of tiles of weights.
+    /// Groups whose pictures are the rows of one product; of single pictures the rows are pixels.
+    fn groups(&self) -> usize {
+        if self.target.group == 1 { 1 } else { 2 }
+    }
+
+    /// Computes the pixels of `rows` (counted through all groups, two at a time) in block `block` of
+    /// the target from its two columns of tiles of weights.
     fn rows(&self, rows: Range<usize>, block: usize, weights: &[Bf16], bias: Option<&[f32; 32]>) {
         let _tiles = self.run.kernels.tiles();
         let mut sums = Square([0.0; 4 * TILE_LEN]);
-        let groups = blocks(self.run.batch);
+        let kernels = self.run.kernels;
+        let spread = self.target.group == 1;
+        let kernel = if spread { kernels.product16_spread } else { kernels.product16 };
         for row in rows {
-            let group = row / self.target.height * 2;
-            let pictures = [0, 1]
-                .map(|i| if group + i < groups { pictures_in_group(self.run.batch, group + i) } else { 0 });
-            for column in 0..self.target.width {
-                let (pairs, count) =
-                    terms(self.kernel, self.mirrored, self.source, row % self.target.height, column);
+            let (group, y) = (row / self.target.height * self.groups(), row % self.target.height);
+            for columns in runs(self.target, self.kernel, 2 * TILE) {
+                let (pairs, count) = terms(self.kernel, self.mirrored, self.source, y, columns.start);
+                let tile_rows = self.tile_rows(group, columns.len());
                 let product = Product16 {
                     a: self.x[group * self.source.group_len()..].as_ptr(),
                     b: weights.as_ptr(),
@@ -191,8 +201,9 @@ impl PixelSum<'_> {
                     a_step: 1,
                     b_step: 1,
                     k_pairs_last: (self.source.channels - (self.source.blocks() - 1) * 32).div_ceil(2),
-                    rows: pictures,
-                    a_row: self.source.pixels() * self.source.blocks(),
+                    rows: tile_rows,
+                    a_line: self.source.blocks(),
+                    a_row: self.source.blocks() * if spread { TILE } else { self.source.pixels() },
                     c_row: 2,
                     columns: 2,
                     b_column: weights.len() / 2 / TILE16_LEN,
@@ -202,48 +213,60 @@ impl PixelSum<'_> {
                 // SAFETY: the lists name pixels inside the maps and taps inside the weights, whose
                 // buffers' lengths were checked; a second group is named only where there is one;
                 // the sums are this task's own.
-                unsafe { (self.run.kernels.product16)(&product) };
-                let pixel = row % self.target.height * self.target.width + column;
-                self.finish(&sums, group, pictures, pixel, block, bias);
+                unsafe { kernel(&product) };
+                self.finish(&sums, group, tile_rows, y * self.target.width + columns.start, block, bias);
             }
         }
     }
 
-    /// Turns the sums of one pixel of two groups into results.
+    /// Rows in use of the two tiles of rows that begin with group `group`, or with a run of
+    /// `pixels` of it.
+    fn tile_rows(&self, group: usize, pixels: usize) -> [usize; 2] {
+        let batch = self.run.batch;
+        [0, 1].map(|i| match self.target.group {
+            1 => pixels.saturating_sub(i * TILE).min(TILE),
+            _ if group + i < self.target.groups(batch) => self.target.pictures(batch, group + i),
+            _ => 0,
+        })
+    }
+
+    /// Turns the sums of one pixel of two groups, or of a run of pixels of one, into results.
     fn finish(
         &self,
         sums: &Square,
         group: usize,
-        pictures: [usize; 2],
+        tile_rows: [usize; 2],
         pixel: usize,
         block: usize,
         bias: Option<&[f32; 32]>,
     ) {
+        let spread = self.target.group == 1;
         for (i, c) in sums.0.as_chunks::<{ 2 * TILE_LEN }>().0.iter().enumerate() {
-            let finish = Finish { c, rows: pictures[i], bias, relu: self.relu };
+            let (group, pixel) = if spread { (group, pixel + i * TILE) } else { (group + i, pixel) };
+            let y_line = if spread { self.target.blocks() } else { 1 };
+            let finish = Finish { c, rows: tile_rows[i], y_line, bias, relu: self.relu };
             match self.y {
                 _ if finish.rows == 0 => {}
                 Target::Bf16(y) => {
-                    let tile = ((group + i) * self.target.pixels() + pixel) * self.target.blocks() + block;
-                    // SAFETY: the tile is inside `y`, whose length was checked and which is
+                    let first = group * self.target.group_len() + pixel * self.target.pixel_len();
+                    // SAFETY: the rows are inside `y`, whose length was checked and which is
                     // borrowed for the whole operation; tasks differ in blocks or rows, so no two
-                    // write the same tile.
-                    let y = unsafe { &mut *y.pointer().add(tile * TILE16_LEN).cast::<[Bf16; TILE16_LEN]>() };
-                    // SAFETY: holding the kernels is the proof that this processor has them.
-                    unsafe { (self.run.kernels.finish)(&finish, y) };
+                    // write the same ones. Holding the kernels is the proof that this processor has
+                    // them.
+                    unsafe {
+                        let y = y.pointer().add(first + block * self.target.tile_len());
+                        (self.run.kernels.finish)(&finish, y);
+                    }
                 }
                 Target::F32(y) => {
                     let map = self.target.in_format(Format::F32);
-                    let first = (group + i) * map.group_len() + pixel * map.pixel_len();
+                    let first = group * map.group_len() + pixel * map.pixel_len();
                     for column in 0..(map.blocks() - 2 * block).min(2) {
                         // SAFETY: as above.
-                        let y = unsafe {
-                            &mut *y
-                                .pointer()
-                                .add(first + (2 * block + column) * TILE_LEN)
-                                .cast::<[f32; TILE_LEN]>()
-                        };
-                        add_bias(&finish, column, y);
+                        unsafe {
+                            let y = y.pointer().add(first + (2 * block + column) * map.tile_len());
+                            add_bias(&finish, column, y, if spread { map.blocks() } else { 1 });
+                        }
                     }
                 }
             }
@@ -251,12 +274,18 @@ impl PixelSum<'_> {
     }
 }
 
-/// Writes one tile of sums with their bias.
-fn add_bias(finish: &Finish<'_>, column: usize, y: &mut [f32; TILE_LEN]) {
+/// Writes one tile of sums with their bias to rows that are `y_line` lines of 16 values apart.
+///
+/// # Safety
+/// The rows lie inside the buffer that `y` points into, and nobody else uses them meanwhile.
+unsafe fn add_bias(finish: &Finish<'_>, column: usize, y: *mut f32, y_line: usize) {
     let bias = &finish.bias.unwrap_or(&[0.0; 32])[column * TILE..][..TILE];
-    let sums = &finish.c[column * TILE_LEN..][..finish.rows * TILE];
-    for ((y, sum), bias) in y.iter_mut().zip(sums).zip(bias.iter().cycle()) {
-        *y = sum + bias;
+    for row in 0..finish.rows {
+        for lane in 0..TILE {
+            let sum = finish.c[column * TILE_LEN + row * TILE + lane];
+            // SAFETY: the caller promises it.
+            unsafe { *y.add(row * y_line * TILE + lane) = sum + bias[lane] };
+        }
     }
 }
 
@@ -502,6 +531,7 @@ impl WeightSum<'_> {
             b_step: output.pixels() * 2 * output.blocks(),
             k_pairs_last: if groups.is_multiple_of(2) { 8 + last_group } else { last_group },
             rows: [TILE, if rows == 2 { TILE } else { 0 }],
+            a_line: 1,
             a_row: 1,
             c_row: 1,
             columns,

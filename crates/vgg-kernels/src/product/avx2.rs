@@ -3,7 +3,7 @@
 //! Six rows by one column of tiles are 12 of the 16 registers; each k takes two loads of B and six
 //! broadcasts of A for 12 multiply-adds. Columns of tiles are computed one after the other.
 
-use super::{Base, Product, for_rows};
+use super::{Base, Product, distances, for_rows};
 use crate::layout::{TILE, TILE_LEN};
 use std::arch::x86_64::*;
 
@@ -14,40 +14,47 @@ const LANES: usize = 8;
 /// As [`super::ProductFn`], with AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
 pub(crate) unsafe fn product(product: &Product<'_>) {
-    for_rows!(block, product, false, [6, 4, 2, 1]);
+    for_rows!(block, product, PLAIN, [6, 4, 2, 1]);
 }
 
 /// # Safety
 /// As [`super::ProductFn`], with AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
 pub(crate) unsafe fn product_transposed(product: &Product<'_>) {
-    for_rows!(block, product, true, [6, 4, 2, 1]);
+    for_rows!(block, product, TRANSPOSED, [6, 4, 2, 1]);
+}
+
+/// # Safety
+/// As [`super::ProductFn`], with AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn product_spread(product: &Product<'_>) {
+    for_rows!(block, product, SPREAD, [6, 4, 2, 1]);
 }
 
 /// `ROWS` rows from `row` on, all columns.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn block<const ROWS: usize, const TRANSPOSED: bool>(product: &Product<'_>, row: usize) {
-    let (row_step, k_step) = if TRANSPOSED { (1, TILE) } else { (TILE, 1) };
+unsafe fn block<const ROWS: usize, const KIND: u8>(product: &Product<'_>, row: usize) {
+    let [row_step, k_step, a_unit, ..] = distances::<KIND>(product);
     for column in 0..product.columns {
         let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
         // SAFETY: the caller promises that every tile named lies inside its buffer.
         unsafe {
             let first_b = product.b.add(column * product.b_column * TILE_LEN);
             for pair in product.pairs {
-                let mut a = product.a.add(pair.a as usize * TILE_LEN + row * row_step);
+                let mut a = product.a.add(pair.a as usize * a_unit + row * row_step);
                 let mut b = first_b.add(pair.b as usize * TILE_LEN);
                 for _ in 1..product.k_blocks {
                     for k in 0..TILE {
                         step(&mut sums, a.add(k * k_step), row_step, b.add(k * TILE));
                     }
-                    a = a.add(product.a_step * TILE_LEN);
+                    a = a.add(product.a_step * a_unit);
                     b = b.add(product.b_step * TILE_LEN);
                 }
                 for k in 0..product.k_last {
                     step(&mut sums, a.add(k * k_step), row_step, b.add(k * TILE));
                 }
             }
-            store(&sums, product, row, column);
+            store::<ROWS, KIND>(&sums, product, row, column);
         }
     }
 }
@@ -75,18 +82,19 @@ unsafe fn step<const ROWS: usize>(
 /// Adds the base, applies ReLU and writes C. ReLU keeps NaN, so that a run that diverges shows.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn store<const ROWS: usize>(
+unsafe fn store<const ROWS: usize, const KIND: u8>(
     sums: &[[__m256; 2]; ROWS],
     product: &Product<'_>,
     row: usize,
     column: usize,
 ) {
+    let [.., c_line, c_unit] = distances::<KIND>(product);
     let zero = _mm256_setzero_ps();
     for r in 0..ROWS {
         for half in 0..2 {
             // SAFETY: the caller promises that C's tiles and the bias lie inside their buffers.
             unsafe {
-                let offset = column * product.c_column * TILE_LEN + (row + r) * TILE + half * LANES;
+                let offset = column * product.c_column * c_unit + (row + r) * c_line + half * LANES;
                 let c = product.c.add(offset);
                 let base = match product.base {
                     Base::Zero => zero,

@@ -5,7 +5,7 @@
 //! 512-bit multiply-add unit or two, and 16 independent chains cover a latency of four cycles on
 //! both.
 
-use super::{Base, Product, for_rows};
+use super::{Base, Product, distances, for_rows};
 use crate::layout::{TILE, TILE_LEN};
 use std::arch::x86_64::*;
 
@@ -14,9 +14,9 @@ use std::arch::x86_64::*;
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub(crate) unsafe fn product(product: &Product<'_>) {
     if product.columns == 2 {
-        for_rows!(two_columns, product, false, [8, 4, 2, 1]);
+        for_rows!(two_columns, product, PLAIN, [8, 4, 2, 1]);
     } else {
-        for_rows!(one_column, product, false, [8, 4, 2, 1]);
+        for_rows!(one_column, product, PLAIN, [8, 4, 2, 1]);
     }
 }
 
@@ -25,50 +25,58 @@ pub(crate) unsafe fn product(product: &Product<'_>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub(crate) unsafe fn product_transposed(product: &Product<'_>) {
     if product.columns == 2 {
-        for_rows!(two_columns, product, true, [8, 4, 2, 1]);
+        for_rows!(two_columns, product, TRANSPOSED, [8, 4, 2, 1]);
     } else {
-        for_rows!(one_column, product, true, [8, 4, 2, 1]);
+        for_rows!(one_column, product, TRANSPOSED, [8, 4, 2, 1]);
+    }
+}
+
+/// # Safety
+/// As [`super::ProductFn`], with AVX-512F.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+pub(crate) unsafe fn product_spread(product: &Product<'_>) {
+    if product.columns == 2 {
+        for_rows!(two_columns, product, SPREAD, [8, 4, 2, 1]);
+    } else {
+        for_rows!(one_column, product, SPREAD, [8, 4, 2, 1]);
     }
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn two_columns<const ROWS: usize, const TRANSPOSED: bool>(product: &Product<'_>, row: usize) {
+unsafe fn two_columns<const ROWS: usize, const KIND: u8>(product: &Product<'_>, row: usize) {
     // SAFETY: the caller's promises are passed on.
-    unsafe { block::<ROWS, 2, TRANSPOSED>(product, row) }
+    unsafe { block::<ROWS, 2, KIND>(product, row) }
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn one_column<const ROWS: usize, const TRANSPOSED: bool>(product: &Product<'_>, row: usize) {
+unsafe fn one_column<const ROWS: usize, const KIND: u8>(product: &Product<'_>, row: usize) {
     // SAFETY: the caller's promises are passed on.
-    unsafe { block::<ROWS, 1, TRANSPOSED>(product, row) }
+    unsafe { block::<ROWS, 1, KIND>(product, row) }
 }
 
 /// `ROWS` rows from `row` on, `COLUMNS` tiles wide.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn block<const ROWS: usize, const COLUMNS: usize, const TRANSPOSED: bool>(
-    product: &Product<'_>,
-    row: usize,
-) {
-    let (row_step, k_step) = if TRANSPOSED { (1, TILE) } else { (TILE, 1) };
+unsafe fn block<const ROWS: usize, const COLUMNS: usize, const KIND: u8>(product: &Product<'_>, row: usize) {
+    let [row_step, k_step, a_unit, ..] = distances::<KIND>(product);
     let mut sums = [[_mm512_setzero_ps(); COLUMNS]; ROWS];
     // SAFETY: the caller promises that every tile named lies inside its buffer.
     unsafe {
         for pair in product.pairs {
-            let mut a = product.a.add(pair.a as usize * TILE_LEN + row * row_step);
+            let mut a = product.a.add(pair.a as usize * a_unit + row * row_step);
             let mut b = product.b.add(pair.b as usize * TILE_LEN);
             for _ in 1..product.k_blocks {
                 for k in 0..TILE {
                     step(&mut sums, a.add(k * k_step), row_step, b.add(k * TILE), product.b_column);
                 }
-                a = a.add(product.a_step * TILE_LEN);
+                a = a.add(product.a_step * a_unit);
                 b = b.add(product.b_step * TILE_LEN);
             }
             for k in 0..product.k_last {
                 step(&mut sums, a.add(k * k_step), row_step, b.add(k * TILE), product.b_column);
             }
         }
-        store(&sums, product, row);
+        store::<ROWS, COLUMNS, KIND>(&sums, product, row);
     }
 }
 
@@ -100,17 +108,18 @@ unsafe fn step<const ROWS: usize, const COLUMNS: usize>(
 /// Adds the base, applies ReLU and writes C. ReLU keeps NaN, so that a run that diverges shows.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn store<const ROWS: usize, const COLUMNS: usize>(
+unsafe fn store<const ROWS: usize, const COLUMNS: usize, const KIND: u8>(
     sums: &[[__m512; COLUMNS]; ROWS],
     product: &Product<'_>,
     row: usize,
 ) {
+    let [.., c_line, c_unit] = distances::<KIND>(product);
     let zero = _mm512_setzero_ps();
     for column in 0..COLUMNS {
         for r in 0..ROWS {
             // SAFETY: the caller promises that C's tiles and the bias lie inside their buffers.
             unsafe {
-                let c = product.c.add(column * product.c_column * TILE_LEN + (row + r) * TILE);
+                let c = product.c.add(column * product.c_column * c_unit + (row + r) * c_line);
                 let base = match product.base {
                     Base::Zero => zero,
                     Base::Bias(bias) => _mm512_loadu_ps(bias.add(column * TILE)),

@@ -1,24 +1,30 @@
 //! The product in plain Rust, two rows at a time, for processors without a tier of their own. The
 //! inner loops run over the 16 columns of a tile, which compilers turn into vector instructions.
 
-use super::{Base, Product, for_rows};
+use super::{Base, Product, distances, for_rows};
 use crate::layout::{TILE, TILE_LEN};
 
 /// # Safety
 /// As [`super::ProductFn`]; any processor will do.
 pub(crate) unsafe fn product(product: &Product<'_>) {
-    for_rows!(block, product, false, [2, 1]);
+    for_rows!(block, product, PLAIN, [2, 1]);
 }
 
 /// # Safety
 /// As [`super::ProductFn`]; any processor will do.
 pub(crate) unsafe fn product_transposed(product: &Product<'_>) {
-    for_rows!(block, product, true, [2, 1]);
+    for_rows!(block, product, TRANSPOSED, [2, 1]);
+}
+
+/// # Safety
+/// As [`super::ProductFn`]; any processor will do.
+pub(crate) unsafe fn product_spread(product: &Product<'_>) {
+    for_rows!(block, product, SPREAD, [2, 1]);
 }
 
 /// `ROWS` rows from `row` on, all columns.
-unsafe fn block<const ROWS: usize, const TRANSPOSED: bool>(product: &Product<'_>, row: usize) {
-    let (row_step, k_step) = if TRANSPOSED { (1, TILE) } else { (TILE, 1) };
+unsafe fn block<const ROWS: usize, const KIND: u8>(product: &Product<'_>, row: usize) {
+    let [row_step, k_step, a_unit, ..] = distances::<KIND>(product);
     for column in 0..product.columns {
         let mut sums = [[0.0; TILE]; ROWS];
         // SAFETY: the caller promises that every tile named lies inside its buffer.
@@ -27,7 +33,7 @@ unsafe fn block<const ROWS: usize, const TRANSPOSED: bool>(product: &Product<'_>
             for pair in product.pairs {
                 for block in 0..product.k_blocks {
                     let a =
-                        product.a.add((pair.a as usize + block * product.a_step) * TILE_LEN + row * row_step);
+                        product.a.add((pair.a as usize + block * product.a_step) * a_unit + row * row_step);
                     let b = first_b.add((pair.b as usize + block * product.b_step) * TILE_LEN);
                     let depth = if block + 1 == product.k_blocks { product.k_last } else { TILE };
                     for k in 0..depth {
@@ -35,7 +41,7 @@ unsafe fn block<const ROWS: usize, const TRANSPOSED: bool>(product: &Product<'_>
                     }
                 }
             }
-            store(&sums, product, row, column);
+            store::<ROWS, KIND>(&sums, product, row, column);
         }
     }
 }
@@ -62,17 +68,18 @@ unsafe fn step<const ROWS: usize>(
 ///
 /// # Safety
 /// As [`super::ProductFn`].
-unsafe fn store<const ROWS: usize>(
+unsafe fn store<const ROWS: usize, const KIND: u8>(
     sums: &[[f32; TILE]; ROWS],
     product: &Product<'_>,
     row: usize,
     column: usize,
 ) {
+    let [.., c_line, c_unit] = distances::<KIND>(product);
     for (r, sums) in sums.iter().enumerate() {
         for (lane, sum) in sums.iter().enumerate() {
             // SAFETY: the caller promises that C's tiles and the bias lie inside their buffers.
             unsafe {
-                let c = product.c.add(column * product.c_column * TILE_LEN + (row + r) * TILE + lane);
+                let c = product.c.add(column * product.c_column * c_unit + (row + r) * c_line + lane);
                 let base = match product.base {
                     Base::Zero => 0.0,
                     Base::Bias(bias) => *bias.add(column * TILE + lane),

@@ -11,7 +11,7 @@
 use super::Product16;
 use crate::product::Pair;
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+use std::arch::x86_64::{__cpuid_count, _xgetbv, CpuidResult};
 use std::mem::{offset_of, size_of};
 use std::sync::OnceLock;
 
@@ -257,12 +257,12 @@ block!(
 /// Whether the processor has tiles of 16 rows × 64 bytes, eight of them, and multiplies bf16 in
 /// them (Intel, Software Developer's Manual, volume 2, CPUID, leaves 7 and 1Dh).
 fn processor_has_tiles() -> bool {
-    if __cpuid(0).eax < 0x1D {
+    if cpuid(0, 0).eax < 0x1D {
         return false;
     }
-    let features = __cpuid_count(7, 0).edx;
+    let features = cpuid(7, 0).edx;
     let (amx_bf16, amx_tile) = (features & (1 << 22) != 0, features & (1 << 24) != 0);
-    let palette = __cpuid_count(0x1D, 1);
+    let palette = cpuid(0x1D, 1);
     amx_bf16
         && amx_tile
         && palette.eax == (1024 << 16 | 8192)
@@ -270,9 +270,15 @@ fn processor_has_tiles() -> bool {
         && palette.ecx & 0xFFFF == 16
 }
 
+#[allow(unused_unsafe)] // The oldest Rust that builds this counts the call as unsafe, later ones do not.
+fn cpuid(leaf: u32, part: u32) -> CpuidResult {
+    // SAFETY: every x86-64 processor has the instruction.
+    unsafe { __cpuid_count(leaf, part) }
+}
+
 /// Whether the operating system keeps the tiles of each thread: bits 17 and 18 of XCR0.
 fn system_keeps_tiles() -> bool {
-    let osxsave = __cpuid(1).ecx & (1 << 27) != 0;
+    let osxsave = cpuid(1, 0).ecx & (1 << 27) != 0;
     // SAFETY: the processor has the instruction and the system has enabled it, as the bit says.
     osxsave && unsafe { enabled_states() } & (0b11 << 17) == 0b11 << 17
 }
@@ -376,6 +382,7 @@ mod tests {
                         b_step: 3,
                         k_pairs_last: 16,
                         rows: [16, second_rows],
+                        a_line: 1,
                         a_row: 21,
                         c_row: 5,
                         columns,

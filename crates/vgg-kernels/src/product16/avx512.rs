@@ -13,35 +13,49 @@ use std::arch::x86_64::*;
 /// As [`super::Product16Fn`], with AVX-512 F and BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
 pub(crate) unsafe fn product(product: &Product16<'_>) {
+    // SAFETY: the caller's promises are passed on.
+    unsafe { all_rows::<false>(product) }
+}
+
+/// # Safety
+/// As [`super::Product16Fn`], with AVX-512 F and BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+pub(crate) unsafe fn product_spread(product: &Product16<'_>) {
+    // SAFETY: the caller's promises are passed on.
+    unsafe { all_rows::<true>(product) }
+}
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn all_rows<const SPREAD: bool>(product: &Product16<'_>) {
     for tile in 0..2 {
         let mut row = 0;
         while row < product.rows[tile] {
             // SAFETY: the caller's promises cover every row below `rows` of the tile.
-            row += unsafe { rows(product, tile, row, product.rows[tile] - row) };
+            row += unsafe { rows::<SPREAD>(product, tile, row, product.rows[tile] - row) };
         }
     }
 }
 
 /// Computes at most `rest` rows, and returns how many.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn rows(product: &Product16<'_>, tile: usize, row: usize, rest: usize) -> usize {
+unsafe fn rows<const SPREAD: bool>(product: &Product16<'_>, tile: usize, row: usize, rest: usize) -> usize {
     // SAFETY: the caller's promises are passed on.
     unsafe {
         match (rest, product.columns) {
-            (8.., 2) => block::<8, 2>(product, tile, row),
-            (8.., _) => block::<8, 1>(product, tile, row),
-            (4.., 2) => block::<4, 2>(product, tile, row),
-            (4.., _) => block::<4, 1>(product, tile, row),
-            (2.., 2) => block::<2, 2>(product, tile, row),
-            (2.., _) => block::<2, 1>(product, tile, row),
-            (_, 2) => block::<1, 2>(product, tile, row),
-            _ => block::<1, 1>(product, tile, row),
+            (8.., 2) => block::<8, 2, SPREAD>(product, tile, row),
+            (8.., _) => block::<8, 1, SPREAD>(product, tile, row),
+            (4.., 2) => block::<4, 2, SPREAD>(product, tile, row),
+            (4.., _) => block::<4, 1, SPREAD>(product, tile, row),
+            (2.., 2) => block::<2, 2, SPREAD>(product, tile, row),
+            (2.., _) => block::<2, 1, SPREAD>(product, tile, row),
+            (_, 2) => block::<1, 2, SPREAD>(product, tile, row),
+            _ => block::<1, 1, SPREAD>(product, tile, row),
         }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn block<const ROWS: usize, const COLUMNS: usize>(
+unsafe fn block<const ROWS: usize, const COLUMNS: usize, const SPREAD: bool>(
     product: &Product16<'_>,
     tile: usize,
     row: usize,
@@ -49,19 +63,20 @@ unsafe fn block<const ROWS: usize, const COLUMNS: usize>(
     let mut sums = [[_mm512_setzero_ps(); COLUMNS]; ROWS];
     // SAFETY: the caller promises that every tile named lies inside its buffer.
     unsafe {
-        let first = product.a.add(tile * product.a_row * TILE16_LEN + row * 32);
+        let (unit, line) = if SPREAD { (32, product.a_line * 32) } else { (TILE16_LEN, 32) };
+        let first = product.a.add(tile * product.a_row * unit + row * line);
         for pair in product.pairs {
-            let mut a = first.add(pair.a as usize * TILE16_LEN);
+            let mut a = first.add(pair.a as usize * unit);
             let mut b = product.b.add(pair.b as usize * TILE16_LEN);
             for _ in 1..product.k_blocks {
                 for k_pair in 0..16 {
-                    step(&mut sums, a.add(2 * k_pair), b.add(32 * k_pair), product.b_column);
+                    step(&mut sums, a.add(2 * k_pair), line, b.add(32 * k_pair), product.b_column);
                 }
-                a = a.add(product.a_step * TILE16_LEN);
+                a = a.add(product.a_step * unit);
                 b = b.add(product.b_step * TILE16_LEN);
             }
             for k_pair in 0..product.k_pairs_last {
-                step(&mut sums, a.add(2 * k_pair), b.add(32 * k_pair), product.b_column);
+                step(&mut sums, a.add(2 * k_pair), line, b.add(32 * k_pair), product.b_column);
             }
         }
         for column in 0..COLUMNS {
@@ -82,6 +97,7 @@ unsafe fn block<const ROWS: usize, const COLUMNS: usize>(
 unsafe fn step<const ROWS: usize, const COLUMNS: usize>(
     sums: &mut [[__m512; COLUMNS]; ROWS],
     a: *const Bf16,
+    line: usize,
     b: *const Bf16,
     b_column: usize,
 ) {
@@ -92,7 +108,7 @@ unsafe fn step<const ROWS: usize, const COLUMNS: usize>(
             columns[column] = _mm512_loadu_si512(b.add(column * b_column * TILE16_LEN).cast());
         }
         for row in 0..ROWS {
-            let pair = as_bf16(_mm512_set1_epi32(a.add(row * 32).cast::<i32>().read_unaligned()));
+            let pair = as_bf16(_mm512_set1_epi32(a.add(row * line).cast::<i32>().read_unaligned()));
             for column in 0..COLUMNS {
                 sums[row][column] = _mm512_dpbf16_ps(sums[row][column], pair, as_bf16(columns[column]));
             }
@@ -112,11 +128,11 @@ fn as_bf16(bits: __m512i) -> __m512bh {
 /// # Safety
 /// As [`super::FinishFn`], with AVX-512 F and BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-pub(crate) unsafe fn finish(finish: &Finish<'_>, y: &mut [Bf16; TILE16_LEN]) {
+pub(crate) unsafe fn finish(finish: &Finish<'_>, y: *mut Bf16) {
     let zero = _mm512_setzero_ps();
     let (columns, _) = finish.c.as_chunks::<256>();
     let bias = finish.bias.unwrap_or(&[0.0; 32]).as_chunks::<16>().0;
-    for (row, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate().take(finish.rows) {
+    for row in 0..finish.rows {
         let values = [0, 1].map(|column| {
             let c = columns[column].as_chunks::<16>().0[row];
             // SAFETY: both arrays hold the 16 values that are read.
@@ -126,10 +142,11 @@ pub(crate) unsafe fn finish(finish: &Finish<'_>, y: &mut [Bf16; TILE16_LEN]) {
             if finish.relu { _mm512_max_ps(zero, sum) } else { sum }
         });
         let rounded = _mm512_cvtne2ps_pbh(values[1], values[0]);
-        // SAFETY: `y` has the 64 bytes that are written.
+        // SAFETY: the caller promises that the rows lie inside the buffer.
         unsafe {
-            _mm512_storeu_si512(y.as_mut_ptr().cast(), std::mem::transmute::<__m512bh, __m512i>(rounded))
-        };
+            let y = y.add(row * finish.y_line * 32);
+            _mm512_storeu_si512(y.cast(), std::mem::transmute::<__m512bh, __m512i>(rounded));
+        }
     }
 }
 

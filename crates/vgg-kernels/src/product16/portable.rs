@@ -16,14 +16,23 @@ macro_rules! compiled_for {
             $(#[$attribute])*
             pub(crate) unsafe fn product(product: &Product16<'_>) {
                 // SAFETY: the caller's promises are passed on.
-                unsafe { super::product(product) }
+                unsafe { super::product::<false>(product) }
+            }
+
+            /// # Safety
+            /// As [`crate::product16::Product16Fn`].
+            $(#[$attribute])*
+            pub(crate) unsafe fn product_spread(product: &Product16<'_>) {
+                // SAFETY: the caller's promises are passed on.
+                unsafe { super::product::<true>(product) }
             }
 
             /// # Safety
             /// As [`crate::product16::FinishFn`].
             $(#[$attribute])*
-            pub(crate) unsafe fn finish(finish: &Finish<'_>, y: &mut [Bf16; TILE16_LEN]) {
-                super::finish(finish, y);
+            pub(crate) unsafe fn finish(finish: &Finish<'_>, y: *mut Bf16) {
+                // SAFETY: the caller's promises are passed on.
+                unsafe { super::finish(finish, y) }
             }
         }
     };
@@ -44,12 +53,12 @@ compiled_for!(
 /// # Safety
 /// As [`super::Product16Fn`].
 #[inline(always)] // Into each of the functions above, to be compiled with its instructions.
-unsafe fn product(product: &Product16<'_>) {
+unsafe fn product<const SPREAD: bool>(product: &Product16<'_>) {
     for tile in 0..2 {
         for row in 0..product.rows[tile] {
             for column in 0..product.columns {
                 // SAFETY: the caller's promises cover every row and column named.
-                unsafe { product_row(product, tile, row, column) };
+                unsafe { product_row::<SPREAD>(product, tile, row, column) };
             }
         }
     }
@@ -57,7 +66,8 @@ unsafe fn product(product: &Product16<'_>) {
 
 /// One row of one tile of C.
 #[inline(always)] // As above.
-unsafe fn product_row(product: &Product16<'_>, tile: usize, row: usize, column: usize) {
+unsafe fn product_row<const SPREAD: bool>(product: &Product16<'_>, tile: usize, row: usize, column: usize) {
+    let (unit, line) = if SPREAD { (32, product.a_line * 32) } else { (TILE16_LEN, 32) };
     let mut sums = [0.0f32; TILE];
     // SAFETY: the caller promises that every tile named lies inside its buffer.
     unsafe {
@@ -65,7 +75,7 @@ unsafe fn product_row(product: &Product16<'_>, tile: usize, row: usize, column: 
             for block in 0..product.k_blocks {
                 let a_tile = pair.a as usize + tile * product.a_row + block * product.a_step;
                 let b_tile = pair.b as usize + column * product.b_column + block * product.b_step;
-                let a = product.a.add(a_tile * TILE16_LEN + row * 32).cast::<[[Bf16; 2]; 16]>();
+                let a = product.a.add(a_tile * unit + row * line).cast::<[[Bf16; 2]; 16]>();
                 let b = product.b.add(b_tile * TILE16_LEN).cast::<[[[Bf16; 2]; TILE]; 16]>();
                 let last = block + 1 == product.k_blocks;
                 let k_pairs = if last { product.k_pairs_last } else { 16 };
@@ -87,10 +97,15 @@ unsafe fn product_row(product: &Product16<'_>, tile: usize, row: usize, column: 
 }
 
 /// ReLU keeps NaN, so that a run that diverges shows.
+///
+/// # Safety
+/// As [`super::FinishFn`].
 #[inline(always)] // As above.
-fn finish(finish: &Finish<'_>, y: &mut [Bf16; TILE16_LEN]) {
+unsafe fn finish(finish: &Finish<'_>, y: *mut Bf16) {
     let bias = finish.bias.unwrap_or(&[0.0; 32]);
-    for (row, y) in y.chunks_exact_mut(32).take(finish.rows).enumerate() {
+    for row in 0..finish.rows {
+        // SAFETY: the caller promises that the rows lie inside the buffer and are ours.
+        let y = unsafe { &mut *y.add(row * finish.y_line * 32).cast::<[Bf16; 32]>() };
         for (column, y) in y.chunks_exact_mut(TILE).enumerate() {
             let c = &finish.c[column * 256 + row * TILE..][..TILE];
             let bias = &bias[column * TILE..][..TILE];
