@@ -257,7 +257,7 @@ def measure(work, precision, options):
     batch_size = 1 if work == "single" else options.batch_size
     names = [("vgg", "")]
     for peer in options.peers:
-        modes = options.pytorch_modes if peer == "pytorch" else PEERS[peer].modes
+        modes = getattr(options, f"{peer}_modes", PEERS[peer].modes)
         names += [(peer, mode) for mode in modes]
     rows = [Row(work, precision, batch_size, peer, mode) for peer, mode in names]
     running = []
@@ -395,6 +395,7 @@ def parse_options():
         "--precisions": (["f32", "bf16"], "formats of the operands"),
         "--peers": (list(PEERS), "programs to compare with"),
         "--pytorch-modes": (list(PEERS["pytorch"].modes), "ways to run PyTorch; all are shown, the best is marked"),
+        "--tensorflow-modes": (list(PEERS["tensorflow"].modes), "ways to run TensorFlow"),
     }
     for name, (known, text) in list_options.items():
         parser.add_argument(name, type=names_of(known), default=known, help=f"{text}: {','.join(known)}")

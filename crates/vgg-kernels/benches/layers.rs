@@ -8,8 +8,10 @@
 //! 3×3 convolutions of `f32` run directly and with Winograd's algorithm; a star marks the one that
 //! the shapes choose, which is the one in the total.
 //!
-//! Operations are counted as useful ones: taps outside the picture are neither computed nor
-//! counted, and Winograd's algorithm is credited with those that it spares. Each figure is the best of several runs, since whatever disturbs a run makes it slower.
+//! For each pass: milliseconds, GFLOP/s, share of the peak, and the megabytes of its operands and its
+//! result. Operations are counted as useful ones: taps outside the picture are neither computed nor
+//! counted, and Winograd's algorithm is credited with those that it spares. Each figure is the best
+//! of several runs, since whatever disturbs a run makes it slower.
 
 use std::time::{Duration, Instant};
 use vgg_kernels::contraction::{Algorithm, Run};
@@ -33,9 +35,6 @@ const LAYERS: [(usize, usize, usize, usize); 14] = [
     (1, 4096, 1000, 0),
     (1, 1000, 10, 0),
 ];
-
-/// Length of the sums that show the peak: a tile row of A takes 8 KiB and the weights 16 KiB.
-const PEAK_CHANNELS: usize = 128;
 
 /// How long one pass of one layer is measured.
 const TIME: Duration = Duration::from_millis(400);
@@ -69,7 +68,7 @@ fn table<T: Operand>(run: Run<'_>) {
     let peak = peak::<T>(run);
     let (tier, threads) = (run.kernels.tier(), run.pool.threads());
     println!("\n{tier}, {}, {threads} threads, batch {}: peak {peak:.0} GFLOP/s", T::FORMAT, run.batch);
-    println!("{:>28} {:>21} {:>21} {:>21}", "layer", "forward", "data", "weights");
+    println!("{:>28} {:>29} {:>29} {:>29}", "layer", "forward", "data", "weights");
     let mut totals = [0.0; 3];
     for (index, layer) in LAYERS.into_iter().enumerate() {
         let contraction = contraction::<T>(layer);
@@ -78,21 +77,22 @@ fn table<T: Operand>(run: Run<'_>) {
         for algorithm in [Algorithm::Direct, Algorithm::Winograd].into_iter().take(1 + usize::from(possible))
         {
             let contraction = contraction.with_algorithm(algorithm);
-            let (useful, times) = measure::<T>(run, layer, contraction, index > 0);
+            let measured = measure::<T>(run, layer, contraction, index > 0);
             let mark = if algorithm == chosen { '*' } else { ' ' };
             let name = format!("{algorithm:?}");
             print!("{:>4}px {:>4} → {:<4} {name:>8}{mark}", layer.0, layer.1, layer.2);
-            for (total, time) in totals.iter_mut().zip(times) {
+            for ((total, time), bytes) in totals.iter_mut().zip(measured.seconds).zip(measured.bytes) {
                 *total += if algorithm == chosen { time } else { 0.0 };
-                let rate = if time > 0.0 { useful / time / 1e9 } else { 0.0 };
-                print!(" {:8.2} ms {rate:4.0} {:3.0} %", time * 1e3, 100.0 * rate / peak);
+                let rate = if time > 0.0 { measured.useful / time / 1e9 } else { 0.0 };
+                let share = 100.0 * rate / peak;
+                print!(" {:8.2} ms {rate:5.0} {share:3.0} % {:3.0} MB", time * 1e3, bytes / 1e6);
             }
             println!();
         }
     }
     let sum: f64 = totals.iter().sum();
     println!(
-        "{:>28} {:8.2} ms {:12.2} ms {:12.2} ms, together {:.1} ms",
+        "{:>28} {:8.2} ms {:26.2} ms {:26.2} ms, together {:.1} ms",
         "total",
         totals[0] * 1e3,
         totals[1] * 1e3,
@@ -101,17 +101,19 @@ fn table<T: Operand>(run: Run<'_>) {
     );
 }
 
-/// GFLOP/s of a product whose operands stay in the first-level cache.
+/// GFLOP/s of a product whose operands stay close: 24 KiB of tiles in `f32`. In bf16 the sums are
+/// longer, 48 KiB, since there the conversion of results would show.
 fn peak<T: Operand>(run: Run<'_>) -> f64 {
     let batch = TILE * 64 * run.pool.threads();
-    let contraction = Contraction::dense(Map::new(1, 1, PEAK_CHANNELS).in_format(T::FORMAT), 2 * TILE);
-    let x = vec![T::from_f32(0.5); contraction.input().len(batch)];
-    let weights = vec![T::from_f32(0.25); contraction.weights_len()];
-    let bias = vec![0.0; 2 * TILE];
-    let mut y = vec![T::default(); contraction.output().len(batch)];
+    let channels = T::BLOCK / 2 * T::BLOCK;
+    let contraction = Contraction::dense(Map::new(1, 1, channels).in_format(T::FORMAT), 2 * TILE);
+    let x = filled(T::from_f32(0.5), contraction.input().len(batch));
+    let weights = filled(T::from_f32(0.25), contraction.weights_len());
+    let bias = [0.0; 2 * TILE];
+    let mut y = filled(T::default(), contraction.output().len(batch));
     let time =
         best(|| contraction.forward(Run { batch, ..run }, &x, &weights, &bias, false, &mut y, &mut []));
-    (2 * batch * PEAK_CHANNELS * 2 * TILE) as f64 / time / 1e9
+    (2 * batch * channels * 2 * TILE) as f64 / time / 1e9
 }
 
 /// The contraction of a layer.
@@ -123,25 +125,34 @@ fn contraction<T: Operand>((side, channels, outputs, kernel): (usize, usize, usi
     }
 }
 
-/// Useful operations of a pass, and the seconds of the three passes; backward by data is left out
-/// for the first layer.
+/// What a layer took.
+struct Measured {
+    /// Operations of a pass.
+    useful: f64,
+    /// Forward, backward by data (0 for the first layer, which has none), backward by weights.
+    seconds: [f64; 3],
+    /// Operands and results of each.
+    bytes: [f64; 3],
+}
+
+/// Measures the passes of a layer.
 fn measure<T: Operand>(
     run: Run<'_>,
     (side, channels, outputs, kernel): (usize, usize, usize, usize),
     contraction: Contraction,
     data: bool,
-) -> (f64, [f64; 3]) {
+) -> Measured {
     let taps = kernel.max(1) * side - (kernel.max(1) - 1);
     let useful = (2 * taps * taps * channels * outputs * run.batch) as f64;
-    let mut x = vec![T::from_f32(0.5); contraction.input().len(run.batch)];
-    let mut y = vec![T::from_f32(0.5); contraction.output().len(run.batch)];
-    let weights = vec![T::from_f32(0.25); contraction.weights_len()];
-    let mut gradient = vec![0.0; contraction.weights_len()];
-    let bias = vec![0.0; contraction.output().blocks() * T::BLOCK];
+    let mut x = filled(T::from_f32(0.5), contraction.input().len(run.batch));
+    let mut y = filled(T::from_f32(0.5), contraction.output().len(run.batch));
+    let weights = filled(T::from_f32(0.25), contraction.weights_len());
+    let mut gradient = filled(0.0, contraction.weights_len());
+    let bias = filled(0.0, contraction.output().blocks() * T::BLOCK);
     let threads = run.pool.threads();
     let scratch_len =
         contraction.scratch_len(run.batch, threads).max(contraction.forward_scratch_len(threads));
-    let mut scratch = vec![T::default(); scratch_len];
+    let mut scratch = filled(T::default(), scratch_len);
     let forward = best(|| contraction.forward(run, &x, &weights, &bias, true, &mut y, &mut scratch));
     let by_weights =
         best(|| contraction.backward_weights(run, &x, &y, WeightGradient::Keep(&mut gradient), &mut scratch));
@@ -149,7 +160,27 @@ fn measure<T: Operand>(
         true => best(|| contraction.backward_data(run, &y, &weights, &mut x, &mut scratch)),
         false => 0.0,
     };
-    (useful, [forward, by_data, by_weights])
+    let bytes =
+        |weight: usize| (x.len() + y.len()) as f64 * size_of::<T>() as f64 + (weights.len() * weight) as f64;
+    Measured {
+        useful,
+        seconds: [forward, by_data, by_weights],
+        bytes: [bytes(size_of::<T>()), bytes(size_of::<T>()), bytes(size_of::<f32>())],
+    }
+}
+
+/// Values on huge pages where the system has them, as in the engine's arena.
+fn filled<T: Copy>(value: T, len: usize) -> Vec<T> {
+    let mut values = Vec::with_capacity(len);
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    {
+        let start = (values.as_ptr() as usize).next_multiple_of(4096);
+        let end = values.as_ptr() as usize + len * size_of::<T>();
+        // SAFETY: the pages are the vector's own, and the advice does not change their contents.
+        unsafe { libc::madvise(start as *mut _, end.saturating_sub(start), libc::MADV_HUGEPAGE) };
+    }
+    values.resize(len, value);
+    values
 }
 
 /// Seconds of the fastest of the runs that fit in [`TIME`], at least three.

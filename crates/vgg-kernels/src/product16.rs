@@ -85,8 +85,9 @@ pub(crate) struct Finish<'a> {
 /// and nobody else uses them meanwhile.
 pub(crate) type FinishFn = unsafe fn(&Finish<'_>, *mut Bf16);
 
-/// Transposes 16 × 16 numbers of 32 bits.
+/// Transposes the first rows of a tile of 16 rows × 16 pairs of values, as if the other rows were
+/// zero: number `16 · pair + row` becomes the pair, its first value in the lower half.
 ///
 /// # Safety
 /// The processor has the kernel's instructions.
-pub(crate) type TransposeFn = unsafe fn(&[u32; 256], &mut [u32; 256]);
+pub(crate) type TransposeFn = unsafe fn(&[Bf16; TILE16_LEN], usize, &mut [u32; 256]);

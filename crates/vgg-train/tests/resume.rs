@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use support::{contents, write_data};
 use vgg_arch::{Layer, Network};
 use vgg_data::Source;
-use vgg_engine::{Engine, EngineError, EngineOptions};
+use vgg_engine::{Engine, EngineError, EngineOptions, Precision};
 use vgg_train::{Ending, Length, TrainOptions, train};
 
 /// The real engine with a network that is quickly trained, in place of the one asked for.
@@ -27,14 +27,18 @@ fn resuming_changes_no_bit() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     write_data(&data, 1);
-    for recipe in ["tutorial", "fast"] {
-        let model_dir = |name: &str| folder.path().join(format!("{recipe}-{name}"));
+    let recipes = ["tutorial", "fast"].into_iter();
+    for (recipe, precision) in
+        recipes.flat_map(|recipe| [Precision::F32, Precision::Bf16].map(|precision| (recipe, precision)))
+    {
+        let model_dir = |name: &str| folder.path().join(format!("{recipe}-{precision:?}-{name}"));
         let train_on = |name: &str, threads: usize, stop_at: Option<u64>| {
             let options = TrainOptions {
                 data: Some(Source::Folder(data.clone())),
                 recipe: Some(recipe.into()),
                 batch_size: Some(10),
                 length: Some(Length::Steps(20)),
+                precision: Some(precision),
                 threads,
                 stop_at,
                 ..TrainOptions::new(model_dir(name))
@@ -46,7 +50,7 @@ fn resuming_changes_no_bit() {
         assert_eq!(train_on("parts", 1, Some(13)), Ending::Stopped);
         assert_eq!(train_on("parts", 3, None), Ending::Finished);
         let last = |name| contents(&model_dir(name).join("ckpt-000000020"));
-        assert_eq!(last("parts"), last("whole"), "{recipe}");
+        assert_eq!(last("parts"), last("whole"), "{recipe} in {precision:?}");
     }
 }
 
@@ -58,7 +62,7 @@ fn dropout_is_on_and_a_function_of_the_step() {
     let options = EngineOptions {
         batch_size: 2,
         threads: 1,
-        precision: vgg_engine::Precision::F32,
+        precision: Precision::F32,
         training: true,
         gradients: true,
         momentum: false,

@@ -311,20 +311,11 @@ fn transpose_weights(
                 // Rows of `transposed` are outputs; in each, a number of 32 bits is a pair of inputs.
                 let mut transposed = [0; TILE_LEN];
                 // SAFETY: holding the kernels is the proof that this processor has them.
-                unsafe { (run.kernels.transpose)(&as_pairs(tile(column)), &mut transposed) };
+                unsafe { (run.kernels.transpose)(tile(column), TILE, &mut transposed) };
                 pair_outputs(run.kernels, &transposed, rows, &mut first[to], &mut second[to]);
             }
         }
     }
-}
-
-/// The values of a tile, two by two.
-fn as_pairs(tile: &[Bf16; TILE16_LEN]) -> [u32; TILE_LEN] {
-    let mut pairs = [0; TILE_LEN];
-    for (pair, values) in pairs.iter_mut().zip(tile.as_chunks::<2>().0) {
-        *pair = u32::from(values[0].0) | u32::from(values[1].0) << 16;
-    }
-    pairs
 }
 
 per_tier! {
@@ -381,13 +372,11 @@ fn channels_as_rows(
     pictures: [usize; 2],
     tiles: &mut [[Bf16; TILE16_LEN]; 2],
 ) {
-    let transposed = [0, 1].map(|i| {
-        let (mut pairs, mut transposed) = (as_pairs(from[i]), [0; TILE_LEN]);
-        pairs[pictures[i] * TILE..].fill(0);
+    let mut transposed = [[0; TILE_LEN]; 2];
+    for (i, transposed) in transposed.iter_mut().enumerate() {
         // SAFETY: holding the kernels is the proof that this processor has them.
-        unsafe { (run.kernels.transpose)(&pairs, &mut transposed) };
-        transposed
-    });
+        unsafe { (run.kernels.transpose)(from[i], pictures[i], transposed) };
+    }
     split_channels(run.kernels, &transposed, tiles);
 }
 

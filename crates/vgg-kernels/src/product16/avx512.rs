@@ -130,20 +130,22 @@ fn as_bf16(bits: __m512i) -> __m512bh {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
 pub(crate) unsafe fn finish(finish: &Finish<'_>, y: *mut Bf16) {
     let zero = _mm512_setzero_ps();
-    let (columns, _) = finish.c.as_chunks::<256>();
-    let bias = finish.bias.unwrap_or(&[0.0; 32]).as_chunks::<16>().0;
-    for row in 0..finish.rows {
-        let values = [0, 1].map(|column| {
-            let c = columns[column].as_chunks::<16>().0[row];
-            // SAFETY: both arrays hold the 16 values that are read.
-            let sum =
-                unsafe { _mm512_add_ps(_mm512_loadu_ps(c.as_ptr()), _mm512_loadu_ps(bias[column].as_ptr())) };
-            // The second operand is returned when either is NaN.
-            if finish.relu { _mm512_max_ps(zero, sum) } else { sum }
-        });
-        let rounded = _mm512_cvtne2ps_pbh(values[1], values[0]);
-        // SAFETY: the caller promises that the rows lie inside the buffer.
-        unsafe {
+    let mut bias = [zero; 2];
+    // SAFETY: the arrays of 32 biases and 512 sums hold all values that are read; the caller promises
+    // that the rows lie inside the buffer.
+    unsafe {
+        if let Some(values) = finish.bias {
+            bias = [_mm512_loadu_ps(values.as_ptr()), _mm512_loadu_ps(values.as_ptr().add(TILE))];
+        }
+        for row in 0..finish.rows.min(TILE) {
+            let c = finish.c.as_ptr().add(row * TILE);
+            let mut low = _mm512_add_ps(_mm512_loadu_ps(c), bias[0]);
+            let mut high = _mm512_add_ps(_mm512_loadu_ps(c.add(TILE * TILE)), bias[1]);
+            if finish.relu {
+                // The second operand is returned when either is NaN.
+                (low, high) = (_mm512_max_ps(zero, low), _mm512_max_ps(zero, high));
+            }
+            let rounded = _mm512_cvtne2ps_pbh(high, low);
             let y = y.add(row * finish.y_line * 32);
             _mm512_storeu_si512(y.cast(), std::mem::transmute::<__m512bh, __m512i>(rounded));
         }
@@ -155,19 +157,20 @@ pub(crate) unsafe fn finish(finish: &Finish<'_>, y: *mut Bf16) {
 /// # Safety
 /// As [`super::TransposeFn`], with AVX-512 F.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-pub(crate) unsafe fn transpose(from: &[u32; 256], to: &mut [u32; 256]) {
+pub(crate) unsafe fn transpose(from: &[Bf16; TILE16_LEN], used: usize, to: &mut [u32; 256]) {
     let mut rows = [_mm512_setzero_si512(); 16];
-    for (row, from) in rows.iter_mut().zip(from.as_chunks::<16>().0) {
+    for (index, row) in rows.iter_mut().enumerate() {
+        let mask = if index < used { 0xFFFF } else { 0 };
         // SAFETY: the array holds the 64 bytes that are read.
-        *row = unsafe { _mm512_loadu_si512(from.as_ptr().cast()) };
+        *row = unsafe { _mm512_maskz_loadu_epi32(mask, from.as_ptr().add(index * 32).cast()) };
     }
-    let mut pairs = rows;
+    let mut pairs = [_mm512_setzero_si512(); 16];
     for i in 0..8 {
         pairs[2 * i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
         pairs[2 * i + 1] = _mm512_unpackhi_epi32(rows[2 * i], rows[2 * i + 1]);
     }
     // fours[4i + j]: column j of each quarter of four columns, from rows 4i to 4i + 3.
-    let mut fours = pairs;
+    let mut fours = [_mm512_setzero_si512(); 16];
     for i in 0..4 {
         for j in 0..2 {
             fours[4 * i + 2 * j] = _mm512_unpacklo_epi64(pairs[4 * i + j], pairs[4 * i + j + 2]);
@@ -184,9 +187,8 @@ pub(crate) unsafe fn transpose(from: &[u32; 256], to: &mut [u32; 256]) {
             (j + 12, _mm512_shuffle_i32x4::<0xDD>(high[0], high[1])),
         ];
         for (column, values) in columns {
-            let to = &mut to[column * 16..][..16];
-            // SAFETY: the slice has the 64 bytes that are written.
-            unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), values) };
+            // SAFETY: the array has the 64 bytes that are written.
+            unsafe { _mm512_storeu_si512(to.as_mut_ptr().add(column * TILE).cast(), values) };
         }
     }
 }

@@ -121,10 +121,11 @@ unsafe fn finish(finish: &Finish<'_>, y: *mut Bf16) {
 ///
 /// # Safety
 /// None is needed; the type is that of the table.
-pub(crate) unsafe fn transpose(from: &[u32; 256], to: &mut [u32; 256]) {
-    for row in 0..TILE {
-        for column in 0..TILE {
-            to[column * TILE + row] = from[row * TILE + column];
+pub(crate) unsafe fn transpose(from: &[Bf16; TILE16_LEN], used: usize, to: &mut [u32; 256]) {
+    for (row, values) in from.as_chunks::<32>().0.iter().enumerate() {
+        for (pair, values) in values.as_chunks::<2>().0.iter().enumerate() {
+            let bits = u32::from(values[0].0) | u32::from(values[1].0) << 16;
+            to[pair * TILE + row] = if row < used { bits } else { 0 };
         }
     }
 }
