@@ -44,8 +44,9 @@ pub trait Engine: Send {
     fn update(&mut self, rule: &UpdateRule) -> Result<(), EngineError>;
 
     /// One step of training: the same as [`Engine::forward_backward`] and [`Engine::update`], to the
-    /// bit, but weights may change as soon as their gradient is known, which spares the memory for
-    /// it and its way there and back. A loss that is not finite changes nothing.
+    /// bit. An engine made without gradients changes weights as soon as their gradient is known,
+    /// which spares the memory for it and its way there and back. A loss that is not finite changes
+    /// nothing.
     ///
     /// # Errors
     /// As both, but the engine need not be made with gradients.

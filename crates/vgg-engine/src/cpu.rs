@@ -243,7 +243,14 @@ impl Engine for CpuEngine {
         rule: &UpdateRule,
     ) -> Result<Outcome, EngineError> {
         self.check_rule(rule)?;
-        self.step(images, labels, dropout, Some(rule))
+        if !self.machine.plan.gradients {
+            return self.step(images, labels, dropout, Some(rule));
+        }
+        let outcome = self.forward_backward(images, labels, dropout)?;
+        if outcome.loss.is_finite() {
+            self.update(rule)?;
+        }
+        Ok(outcome)
     }
 
     fn read(&self, state: State, parameter: usize, values: &mut [f32]) -> Result<(), EngineError> {

@@ -388,7 +388,7 @@ impl<'a> Planner<'a> {
         });
         let len = (needs.max()? * self.format.bytes()).div_ceil(size_of::<f32>());
         let (first, last) = (self.backward_time(self.network.layers.len()), self.backward_time(0));
-        Some(self.add("transposed operands".into(), len, first, last))
+        Some(self.add("scratch of the backward pass".into(), len, first, last))
     }
 
     /// Room for the partial sums of the layer that has most.

@@ -3,7 +3,9 @@
 mod support;
 
 use std::io::Write;
-use support::{PRECISIONS, bits, engine, every_layer, narrow_vgg, pictures};
+use support::{
+    PRECISIONS, bits, engine, engine_without_gradients, every_layer, narrow_vgg, pictures, wide_vgg,
+};
 use vgg_arch::{Initialiser, Network};
 use vgg_engine::{
     Dropout, Engine, EngineError, EngineOptions, Kernels, Precision, State, Tier, UpdateRule, cpu_engine_with,
@@ -35,6 +37,7 @@ fn trained(network: &Network, kernels: Kernels, precision: Precision, threads: u
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
+    Tier::choose().expect("the tier that VGG_REQUIRE_ISA names");
     for network in [every_layer(0.4), narrow_vgg(0.4)] {
         for (kernels, precision) in Kernels::available()
             .into_iter()
@@ -128,7 +131,7 @@ fn an_update_inside_the_backward_pass_gives_the_same_bits() {
             .flat_map(|kernels| PRECISIONS.map(|precision| (kernels, precision)))
         {
             let mut apart = engine(&network, kernels, precision, 21, 2);
-            let mut inside = engine_without_gradients(&network, kernels, precision);
+            let mut inside = engine_without_gradients(&network, kernels, precision, 21, 3);
             for state in [State::Weight, State::Momentum] {
                 for (index, parameter) in network.parameters().iter().enumerate() {
                     let mut values = vec![0.0; parameter.len()];
@@ -150,8 +153,9 @@ fn an_update_inside_the_backward_pass_gives_the_same_bits() {
     }
 }
 
-/// Alone, a picture's pixels take the place of pictures in the products, and no bit changes. (The
-/// tiles of AMX are another matter: a single picture is multiplied by AVX-512.)
+/// Alone, a picture's pixels take the place of pictures in the products, and where both are computed
+/// directly no bit changes. (Not so in `f32` where larger batches make Winograd's algorithm pay, nor
+/// on AMX, where a single picture is multiplied by AVX-512.)
 #[test]
 fn a_single_picture_gets_the_bits_that_it_gets_among_others() {
     for network in [every_layer(0.4), narrow_vgg(0.4)] {
@@ -186,28 +190,33 @@ fn a_single_picture_gets_the_bits_that_it_gets_among_others() {
     }
 }
 
-fn engine_without_gradients(network: &Network, kernels: Kernels, precision: Precision) -> Box<dyn Engine> {
-    let options = EngineOptions {
-        batch_size: 21,
-        threads: 3,
-        precision,
-        training: true,
-        gradients: false,
-        momentum: true,
-    };
-    cpu_engine_with(network, &options, kernels).unwrap()
-}
-
 #[test]
 fn an_engine_without_gradients_says_so() {
     let network = every_layer(0.0);
-    let mut engine = engine_without_gradients(&network, Kernels::choose().unwrap(), Precision::F32);
+    let mut engine = engine_without_gradients(&network, Kernels::choose().unwrap(), Precision::F32, 21, 3);
     let (images, labels) = pictures(&network, 2, 1);
     let dropout = Dropout { seed: 1, step: 0 };
     assert!(matches!(engine.forward_backward(&images, &labels, dropout), Err(EngineError::NotMadeFor(_))));
     assert!(matches!(engine.update(&RULE), Err(EngineError::NotMadeFor(_))));
     let mut values = vec![0.0; network.parameters()[0].len()];
     assert!(matches!(engine.read(State::Gradient, 0, &mut values), Err(EngineError::NotMadeFor(_))));
+}
+
+/// A short last batch computes in the room that was planned for the full one, whatever the
+/// algorithms make of it.
+#[test]
+fn every_batch_up_to_the_planned_one_can_be_computed() {
+    let network = wide_vgg();
+    for (precision, planned) in PRECISIONS.into_iter().flat_map(|p| [20, 48, 100].map(|planned| (p, planned)))
+    {
+        let mut engine =
+            engine_without_gradients(&network, Kernels::choose().unwrap(), precision, planned, 2);
+        for count in [planned, 1, 17, 20, planned] {
+            let (images, labels) = pictures(&network, count, 3);
+            let dropout = Dropout { seed: 1, step: count as u64 };
+            assert!(engine.train_step(&images, &labels, dropout, &RULE).unwrap().loss.is_finite());
+        }
+    }
 }
 
 /// A loss that is not finite has no step.

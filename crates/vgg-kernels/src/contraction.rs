@@ -7,11 +7,12 @@
 //! summed over pixels and pictures. A dense layer is one tap at one pixel whose channels are all
 //! values of the picture.
 //!
-//! Which tiles meet depends on the shapes only. This file has what both formats share and the
-//! contractions of `f32`; those of bf16 are in `contraction/bf16.rs`,
-//! and 3×3 ones with fewer multiplications in `contraction/winograd.rs`.
+//! Which tiles meet depends on the shapes only. This file has what both formats share; their
+//! passes are in `contraction/f32.rs` and `contraction/bf16.rs`, and 3×3 convolutions with fewer
+//! multiplications in `contraction/winograd.rs`.
 
 mod bf16;
+mod f32;
 mod gradient;
 mod winograd;
 
@@ -19,22 +20,15 @@ pub use gradient::{Apply, WeightGradient};
 
 use crate::element::{Element, Format};
 use crate::kernels::Kernels;
-use crate::layout::{Map, TILE, TILE_LEN, WeightLayout, blocks, pictures_in_group};
-use crate::parallel::{Pool, SharedMut};
-use crate::product::{Base, Pair, Product, ProductFn};
-use gradient::{Place, Sink, Square};
+use crate::layout::{Map, TILE, WeightLayout};
+use crate::parallel::Pool;
+use crate::product::Pair;
 use std::ops::Range;
-use winograd::{Pixelwise, Target};
 
-/// Weights up to this number of bytes stay in a core's second-level cache, so the tasks of a forward pass
-/// take one row of pixels through all outputs; above it they take all pixels through one pair of
-/// output blocks.
+/// Weights up to this number of bytes stay in a core's second-level cache, so the tasks of a
+/// forward pass take one row of pixels through all outputs; above it they take all pixels through one
+/// pair of output blocks.
 const CACHED_WEIGHTS: usize = 512 * 1024;
-
-/// Tiles summed in registers by backward-by-weights before the result is added to memory. 16 of A
-/// and 32 of B fit the second-level cache with room for the weights. The number belongs to the
-/// problem: it fixes the order of the sum.
-const TILES_PER_CHUNK: usize = 16;
 
 /// Input blocks that backward-by-weights takes through all outputs before the next ones, so that
 /// their activations stay in the second-level cache.
@@ -70,8 +64,12 @@ pub struct Run<'a> {
     pub batch: usize,
 }
 
-/// A format that contractions multiply. [`Contraction`]'s methods check all lengths before they call
-/// these; the meaning of each is that of the method of the same name.
+/// A proof that formats and lengths were checked: only [`Contraction`]'s methods make one.
+#[derive(Debug)]
+pub struct Checked(());
+
+/// A format that contractions multiply. The meaning of each function is that of [`Contraction`]'s
+/// method of the same name, which checks its arguments first.
 #[allow(clippy::too_many_arguments)]
 pub trait Operand: Element {
     /// See [`Contraction::forward_scratch_len`].
@@ -89,6 +87,7 @@ pub trait Operand: Element {
     /// See [`Contraction::forward`].
     #[doc(hidden)]
     fn forward(
+        checked: Checked,
         contraction: &Contraction,
         run: Run<'_>,
         x: &[Self],
@@ -102,6 +101,7 @@ pub trait Operand: Element {
     /// See [`Contraction::logits`].
     #[doc(hidden)]
     fn logits(
+        checked: Checked,
         contraction: &Contraction,
         run: Run<'_>,
         x: &[Self],
@@ -113,6 +113,7 @@ pub trait Operand: Element {
     /// See [`Contraction::backward_data`].
     #[doc(hidden)]
     fn backward_data(
+        checked: Checked,
         contraction: &Contraction,
         run: Run<'_>,
         dy: &[Self],
@@ -124,6 +125,7 @@ pub trait Operand: Element {
     /// See [`Contraction::backward_weights`].
     #[doc(hidden)]
     fn backward_weights(
+        checked: Checked,
         contraction: &Contraction,
         run: Run<'_>,
         x: &[Self],
@@ -207,11 +209,6 @@ impl Contraction {
         self.kernel * self.kernel
     }
 
-    /// Tiles of weights in one output block.
-    fn weight_tiles(&self) -> usize {
-        self.taps() * self.input.blocks()
-    }
-
     /// The shape of the output's gradient: that of the output, in the format of the operands.
     fn gradient(&self) -> Map {
         self.output.in_format(self.input.format)
@@ -259,11 +256,11 @@ impl Contraction {
         y: &mut [T],
         scratch: &mut [T],
     ) {
-        self.check(run, x, self.gradient(), y);
+        let checked = self.check(run, x, self.gradient(), y);
         assert_eq!(weights.len(), self.weights_len(), "weights");
         assert_eq!(bias.len(), self.gradient().blocks() * T::BLOCK, "bias");
         assert!(scratch.len() >= self.forward_scratch_len(run.pool.threads()), "scratch");
-        T::forward(self, run, x, weights, bias, relu, y, scratch);
+        T::forward(checked, self, run, x, weights, bias, relu, y, scratch);
     }
 
     /// As [`Contraction::forward`] without ReLU, with results in `f32` (and in blocks of 16)
@@ -272,10 +269,10 @@ impl Contraction {
     /// # Panics
     /// When a slice does not have the length or format that the shapes and the batch need.
     pub fn logits<T: Operand>(&self, run: Run<'_>, x: &[T], weights: &[T], bias: &[f32], y: &mut [f32]) {
-        self.check(run, x, self.output.in_format(Format::F32), y);
+        let checked = self.check(run, x, self.output.in_format(Format::F32), y);
         assert_eq!(weights.len(), self.weights_len(), "weights");
         assert_eq!(bias.len(), self.gradient().blocks() * T::BLOCK, "bias");
-        T::logits(self, run, x, weights, bias, y);
+        T::logits(checked, self, run, x, weights, bias, y);
     }
 
     /// `dx = dy · weightsᵀ`, the gradient of the input. `scratch` is overwritten.
@@ -291,10 +288,11 @@ impl Contraction {
         dx: &mut [T],
         scratch: &mut [T],
     ) {
-        self.check(run, dx, self.gradient(), dy);
+        let checked = self.check(run, dx, self.gradient(), dy);
+        assert_eq!(self.input.group, TILE, "pictures in a group");
         assert_eq!(weights.len(), self.weights_len(), "weights");
         assert!(scratch.len() >= self.scratch_len(run.batch, run.pool.threads()), "scratch");
-        T::backward_data(self, run, dy, weights, dx, scratch);
+        T::backward_data(checked, self, run, dy, weights, dx, scratch);
     }
 
     /// `xᵀ · dy`, the gradient of the weights in packed form, goes to `gradient`; with
@@ -312,42 +310,21 @@ impl Contraction {
         gradient: WeightGradient<'_>,
         scratch: &mut [T],
     ) {
-        self.check(run, x, self.gradient(), dy);
+        let checked = self.check(run, x, self.gradient(), dy);
+        assert_eq!(self.input.group, TILE, "pictures in a group");
+        assert!(run.batch > 0, "a gradient of no pictures");
         gradient.check(self.weights_len(), self.partial_len(run.batch));
         assert!(scratch.len() >= self.scratch_len(run.batch, run.pool.threads()), "scratch");
-        assert!(run.batch > 0, "a gradient of no pictures");
-        T::backward_weights(self, run, x, dy, gradient, scratch);
+        T::backward_weights(checked, self, run, x, dy, gradient, scratch);
     }
 
     /// Panics unless `x` holds the input of a batch and `y` a batch of `output`.
-    fn check<T: Element, Y: Element>(&self, run: Run<'_>, x: &[T], output: Map, y: &[Y]) {
+    fn check<T: Element, Y: Element>(&self, run: Run<'_>, x: &[T], output: Map, y: &[Y]) -> Checked {
+        assert!([1, TILE].contains(&self.input.group), "{} pictures in a group", self.input.group);
         assert_eq!((T::FORMAT, Y::FORMAT), (self.input.format, output.format), "formats");
         assert_eq!(x.len(), self.input.len(run.batch), "{} pictures of {:?}", run.batch, self.input);
         assert_eq!(y.len(), output.len(run.batch), "{} pictures of {output:?}", run.batch);
-    }
-
-    /// Values in the transposed weights of two input blocks.
-    fn panel_len(&self) -> usize {
-        2 * self.taps() * self.output.blocks() * TILE_LEN
-    }
-
-    /// Transposes the weights of the input blocks `block` and `block + 1` (if there is one) into
-    /// `[input block][tap][output block]`.
-    fn transpose_weights(&self, weights: &[f32], block: usize, panel: &mut [f32]) {
-        let (in_blocks, out_blocks) = (self.input.blocks(), self.output.blocks());
-        let (source, _) = weights.as_chunks::<TILE_LEN>();
-        let (target, _) = panel.as_chunks_mut::<TILE_LEN>();
-        for column in 0..(in_blocks - block).min(2) {
-            for tap in 0..self.taps() {
-                for out_block in 0..out_blocks {
-                    let from = (out_block * self.taps() + tap) * in_blocks + block + column;
-                    transpose(
-                        &source[from],
-                        &mut target[(column * self.taps() + tap) * out_blocks + out_block],
-                    );
-                }
-            }
-        }
+        Checked(())
     }
 
     /// Writes the pairs of input and output pixels that meet through `tap`, from position
@@ -379,275 +356,6 @@ impl Contraction {
         let run_blocks = CACHED_INPUT_BLOCKS.min(in_blocks - first);
         let rest = unit % run_units;
         (rest / (run_blocks * self.taps()), rest / run_blocks % self.taps(), first + rest % run_blocks)
-    }
-
-    fn chunks(&self, batch: usize) -> usize {
-        self.output.pixels().div_ceil(pixels_per_chunk(batch))
-    }
-
-    /// The tile of weights of one tap, input block and output block, with that of the next output
-    /// block, if there is one.
-    fn place(&self, block: usize, tap: usize, in_block: usize) -> Place {
-        Place {
-            first: block * self.weight_tiles() + tap * self.input.blocks() + in_block,
-            rows: 1,
-            columns: (self.output.blocks() - block).min(2),
-            column_step: self.weight_tiles(),
-        }
-    }
-
-    /// One tile of the weights' gradient, or two side by side. All 16 rows are computed: inputs past
-    /// the last one are zero.
-    fn weight_tiles_product(
-        &self,
-        run: Run<'_>,
-        x: &[f32],
-        dy: &[f32],
-        (block, in_block, pairs): (usize, usize, &[Pair]),
-        (c, c_column): (*mut f32, usize),
-        base: Base,
-    ) {
-        let groups = blocks(run.batch);
-        let product = Product {
-            a_line: 1,
-            c_line: 1,
-            a: x[in_block * TILE_LEN..].as_ptr(),
-            b: dy[block * TILE_LEN..].as_ptr(),
-            c,
-            pairs,
-            k_blocks: groups,
-            a_step: self.input.pixels() * self.input.blocks(),
-            b_step: self.output.pixels() * self.output.blocks(),
-            k_last: pictures_in_group(run.batch, groups - 1),
-            rows: TILE,
-            columns: (self.output.blocks() - block).min(2),
-            b_column: 1,
-            c_column,
-            base,
-            relu: false,
-        };
-        // SAFETY: the lists name pixels inside the two maps, whose buffers' lengths were checked;
-        // `c` is what the sink gave for these tiles, which are this task's own.
-        unsafe { (run.kernels.product_transposed)(&product) };
-    }
-}
-
-impl Operand for f32 {
-    fn partial_len(contraction: &Contraction, batch: usize) -> usize {
-        let chunked = contraction.algorithm == Algorithm::Direct && contraction.chunks(batch) > 1;
-        if chunked { contraction.weights_len() } else { 0 }
-    }
-
-    fn forward_scratch_len(contraction: &Contraction, threads: usize) -> usize {
-        match contraction.algorithm {
-            Algorithm::Direct => 0,
-            Algorithm::Winograd => Pixelwise::forward(contraction).scratch_len(threads),
-        }
-    }
-
-    fn scratch_len(contraction: &Contraction, batch: usize, threads: usize) -> usize {
-        match contraction.algorithm {
-            Algorithm::Direct => threads * contraction.panel_len(),
-            Algorithm::Winograd => {
-                let data = Pixelwise::backward_data(contraction).scratch_len(threads);
-                data.max(winograd::Weights::new(contraction, batch).scratch_len(threads))
-            }
-        }
-    }
-
-    fn forward(
-        contraction: &Contraction,
-        run: Run<'_>,
-        x: &[f32],
-        weights: &[f32],
-        bias: &[f32],
-        relu: bool,
-        y: &mut [f32],
-        scratch: &mut [f32],
-    ) {
-        if contraction.algorithm == Algorithm::Winograd {
-            let target = Target { y, bias: Some(bias), relu };
-            return Pixelwise::forward(contraction).run(run, x, weights, target, scratch);
-        }
-        let sum = PixelSum {
-            run,
-            kernel: contraction.kernel,
-            mirrored: false,
-            source: contraction.input,
-            target: contraction.output,
-            x,
-            y: SharedMut(y.as_mut_ptr()),
-            relu,
-        };
-        let column_tiles = contraction.weight_tiles();
-        sum.for_each_task(size_of_val(weights) <= CACHED_WEIGHTS, &|_worker, block, rows| {
-            let weights = weights[block * column_tiles * TILE_LEN..].as_ptr();
-            sum.rows(rows, block, weights, column_tiles, Base::Bias(bias[block * TILE..].as_ptr()));
-        });
-    }
-
-    fn logits(
-        contraction: &Contraction,
-        run: Run<'_>,
-        x: &[f32],
-        weights: &[f32],
-        bias: &[f32],
-        y: &mut [f32],
-    ) {
-        let dense = contraction.with_algorithm(Algorithm::Direct);
-        Self::forward(&dense, run, x, weights, bias, false, y, &mut []);
-    }
-
-    fn backward_data(
-        contraction: &Contraction,
-        run: Run<'_>,
-        dy: &[f32],
-        weights: &[f32],
-        dx: &mut [f32],
-        scratch: &mut [f32],
-    ) {
-        if contraction.algorithm == Algorithm::Winograd {
-            let target = Target { y: dx, bias: None, relu: false };
-            return Pixelwise::backward_data(contraction).run(run, dy, weights, target, scratch);
-        }
-        let sum = PixelSum {
-            run,
-            kernel: contraction.kernel,
-            mirrored: true,
-            source: contraction.output,
-            target: contraction.input,
-            x: dy,
-            y: SharedMut(dx.as_mut_ptr()),
-            relu: false,
-        };
-        let panel_len = contraction.panel_len();
-        let panels = SharedMut(scratch.as_mut_ptr());
-        sum.for_each_task(false, &|worker, block, rows| {
-            // SAFETY: `scratch` has a panel for each worker, borrowed for the whole operation, and
-            // a worker runs one task at a time.
-            let panel = unsafe {
-                std::slice::from_raw_parts_mut(panels.pointer().add(worker * panel_len), panel_len)
-            };
-            contraction.transpose_weights(weights, block, panel);
-            sum.rows(rows, block, panel.as_ptr(), panel_len / 2 / TILE_LEN, Base::Zero);
-        });
-    }
-
-    fn backward_weights(
-        contraction: &Contraction,
-        run: Run<'_>,
-        x: &[f32],
-        dy: &[f32],
-        gradient: WeightGradient<'_>,
-        scratch: &mut [f32],
-    ) {
-        if contraction.algorithm == Algorithm::Winograd {
-            return winograd::Weights::new(contraction, run.batch).run(run, x, dy, gradient, scratch);
-        }
-        let column_pairs = contraction.output.blocks().div_ceil(2);
-        let (chunks, pixels) = (contraction.chunks(run.batch), pixels_per_chunk(run.batch));
-        let units = contraction.taps() * contraction.input.blocks() * column_pairs;
-        // Every task reads all activations of the layer, chunk by chunk, so more tasks than
-        // threads would cost memory traffic.
-        let wanted = if chunks > 1 { run.pool.threads() } else { 8 * run.pool.threads() };
-        let tasks = wanted.min(units);
-        let tiles = [contraction.input.blocks(), contraction.output.blocks()];
-        let sink = Sink::new(gradient, chunks > 1);
-        run.pool.run(tasks, &|task, _worker| {
-            let mut square = Square([0.0; 4 * TILE_LEN]);
-            for chunk in 0..chunks {
-                let positions = chunk * pixels..(chunk + 1) * pixels;
-                let base = if chunk == 0 { Base::Zero } else { Base::Accumulate };
-                for unit in task * units / tasks..(task + 1) * units / tasks {
-                    let mut pairs = [Pair { a: 0, b: 0 }; TILES_PER_CHUNK];
-                    let (pair, tap, in_block) = contraction.unit(unit, column_pairs);
-                    let count = contraction.meetings(tap, positions.clone(), tiles, &mut pairs);
-                    let place = contraction.place(2 * pair, tap, in_block);
-                    if chunk == 0 || count > 0 {
-                        let target = sink.target(place, &mut square);
-                        let product = (2 * pair, in_block, &pairs[..count]);
-                        contraction.weight_tiles_product(run, x, dy, product, target, base);
-                    }
-                    if chunk + 1 == chunks {
-                        sink.finish(run.kernels, place, &mut square);
-                    }
-                }
-            }
-        });
-    }
-}
-
-/// Pixels that one product of backward-by-weights sums over at most; the middle tap meets every
-/// pixel, the others fewer.
-fn pixels_per_chunk(batch: usize) -> usize {
-    (TILES_PER_CHUNK / blocks(batch)).max(1)
-}
-
-/// A sum for each pixel of `target` over pixels of `source`: forward, or backward by data.
-struct PixelSum<'a> {
-    run: Run<'a>,
-    kernel: usize,
-    /// Whether the taps are mirrored: backward by data, where tap t of an output pixel comes back
-    /// to the input pixel.
-    mirrored: bool,
-    source: Map,
-    target: Map,
-    x: &'a [f32],
-    y: SharedMut<f32>,
-    relu: bool,
-}
-
-impl PixelSum<'_> {
-    /// Calls `task(worker, first block, rows)` so that every pair of blocks of the target meets
-    /// every row of pixels of every group once. With `by_row` a task is one row and neighbouring
-    /// tasks share it; otherwise neighbouring tasks share the pair of blocks.
-    fn for_each_task(&self, by_row: bool, task: &(dyn Fn(usize, usize, Range<usize>) + Sync)) {
-        let rows = self.target.groups(self.run.batch) * self.target.height;
-        let column_pairs = self.target.blocks().div_ceil(2);
-        for_each_task(self.run.pool, column_pairs, rows, by_row, &|worker, pair, rows| {
-            task(worker, 2 * pair, rows);
-        });
-    }
-
-    /// Computes the pixels of `rows` (counted through all groups) in the target's blocks `block`
-    /// and `block + 1`, if there is one. `weights` points to the tiles of the first block, those
-    /// of the second are `column_tiles` tiles further.
-    fn rows(&self, rows: Range<usize>, block: usize, weights: *const f32, column_tiles: usize, base: Base) {
-        let spread = self.source.group == 1;
-        let kernels = self.run.kernels;
-        let kernel: ProductFn = if spread { kernels.product_spread } else { kernels.product };
-        for row in rows {
-            let (group, y) = (row / self.target.height, row % self.target.height);
-            let x = self.x[group * self.source.group_len()..].as_ptr();
-            for columns in runs(self.target, self.kernel, TILE) {
-                let pixel = y * self.target.width + columns.start;
-                let tile = (group * self.target.pixels() + pixel) * self.target.blocks() + block;
-                let (pairs, count) = terms(self.kernel, self.mirrored, self.source, y, columns.start);
-                let product = Product {
-                    a: x,
-                    b: weights,
-                    // SAFETY: the tile is inside `y`, whose length was checked.
-                    c: unsafe { self.y.pointer().add(tile * self.target.tile_len()) },
-                    a_line: self.source.blocks(),
-                    c_line: self.target.blocks(),
-                    pairs: &pairs[..count],
-                    k_blocks: self.source.blocks(),
-                    a_step: 1,
-                    b_step: 1,
-                    k_last: self.source.channels - (self.source.blocks() - 1) * TILE,
-                    rows: if spread { columns.len() } else { self.target.pictures(self.run.batch, group) },
-                    columns: (self.target.blocks() - block).min(2),
-                    b_column: column_tiles,
-                    c_column: 1,
-                    base,
-                    relu: self.relu,
-                };
-                // SAFETY: the lists name pixels inside the maps and taps inside the weights, whose
-                // buffers' lengths were checked; tasks differ in blocks or rows, so no two write
-                // the same tile.
-                unsafe { kernel(&product) };
-            }
-        }
     }
 }
 
@@ -722,14 +430,6 @@ fn meeting_range(length: usize, tap: usize, kernel: usize) -> (Range<usize>, usi
     (half.saturating_sub(tap)..length.min((length + half).saturating_sub(tap)), half)
 }
 
-fn transpose(from: &[f32; TILE_LEN], to: &mut [f32; TILE_LEN]) {
-    for row in 0..TILE {
-        for column in 0..TILE {
-            to[column * TILE + row] = from[row * TILE + column];
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -773,7 +473,7 @@ mod tests {
     fn taps_outside_the_picture_are_left_out() {
         for (side, percent) in [(28, 95), (14, 91), (7, 82), (4, 69), (2, 44), (1, 11)] {
             let contraction = Contraction::convolution(Map::new(side, side, 16), 16, 3);
-            let mut pairs = [Pair { a: 0, b: 0 }; TILES_PER_CHUNK];
+            let mut pairs = [Pair { a: 0, b: 0 }; 1];
             let meetings: usize = (0..9)
                 .flat_map(|tap| (0..side * side).map(move |position| (tap, position)))
                 .map(|(tap, position)| contraction.meetings(tap, position..position + 1, [1, 1], &mut pairs))

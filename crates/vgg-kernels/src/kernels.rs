@@ -4,7 +4,9 @@
 //! that its functions may run.
 
 use crate::product::{self, ProductFn};
-use crate::product16::{self, FinishFn, Product16Fn, TransposeFn, portable};
+#[cfg(target_arch = "x86_64")]
+use crate::product16;
+use crate::product16::{FinishFn, Product16Fn, TransposeFn, portable};
 use crate::tier::{Tier, TierError};
 use std::marker::PhantomData;
 
@@ -26,6 +28,8 @@ pub struct Kernels {
     pub(crate) finish: FinishFn,
     /// Transposes 16 × 16 numbers of 32 bits.
     pub(crate) transpose: TransposeFn,
+    /// Where bf16 products need registers for tiles.
+    tiles: Option<TileRegisters>,
 }
 
 impl Kernels {
@@ -44,6 +48,7 @@ impl Kernels {
                 product16_spread: portable::baseline::product_spread,
                 finish: portable::baseline::finish,
                 transpose: portable::transpose,
+                tiles: None,
             },
             #[cfg(target_arch = "x86_64")]
             Tier::Avx2 => Self {
@@ -55,6 +60,7 @@ impl Kernels {
                 product16_spread: portable::avx2::product_spread,
                 finish: portable::avx2::finish,
                 transpose: portable::transpose,
+                tiles: None,
             },
             #[cfg(target_arch = "x86_64")]
             Tier::Avx512 => Self {
@@ -66,6 +72,7 @@ impl Kernels {
                 product16_spread: portable::avx512::product_spread,
                 finish: portable::avx512::finish,
                 transpose: product16::avx512::transpose,
+                tiles: None,
             },
             #[cfg(target_arch = "x86_64")]
             Tier::Avx512Bf16 => Self {
@@ -77,6 +84,7 @@ impl Kernels {
                 product16_spread: product16::avx512::product_spread,
                 finish: product16::avx512::finish,
                 transpose: product16::avx512::transpose,
+                tiles: None,
             },
             #[cfg(target_arch = "x86_64")]
             Tier::Amx => Self {
@@ -88,6 +96,10 @@ impl Kernels {
                 product16_spread: product16::avx512::product_spread,
                 finish: product16::avx512::finish,
                 transpose: product16::avx512::transpose,
+                tiles: Some(TileRegisters {
+                    configure: product16::amx::configure,
+                    release: product16::amx::release,
+                }),
             },
             #[cfg(not(target_arch = "x86_64"))]
             Tier::Avx2 | Tier::Avx512 | Tier::Avx512Bf16 | Tier::Amx => return None,
@@ -108,14 +120,14 @@ impl Kernels {
         Ok(Self::for_tier(tier).expect("a tier is chosen from those that are available"))
     }
 
-    /// Makes the thread ready for bf16 products, until what is returned is dropped.
+    /// Makes the thread ready for bf16 products, until what is returned is dropped. A thread holds one
+    /// at a time.
     pub(crate) fn tiles(&self) -> Tiles {
-        #[cfg(target_arch = "x86_64")]
-        if self.tier == Tier::Amx {
-            // SAFETY: a table of this tier exists only where AMX is available.
-            unsafe { product16::amx::configure() };
+        if let Some(TileRegisters { configure, .. }) = self.tiles {
+            // SAFETY: holding the kernels is the proof that this processor has them.
+            unsafe { configure() };
         }
-        Tiles { tier: self.tier, of_this_thread: PhantomData }
+        Tiles { registers: self.tiles, of_this_thread: PhantomData }
     }
 
     /// The tier of this table.
@@ -124,19 +136,25 @@ impl Kernels {
     }
 }
 
-/// The state that a thread needs for bf16 products: the tile registers of AMX. One at a time.
+/// How a thread gets and gives up registers for tiles.
+#[derive(Clone, Copy, Debug)]
+struct TileRegisters {
+    configure: unsafe fn(),
+    release: unsafe fn(),
+}
+
+/// The state that a thread needs for bf16 products.
 pub(crate) struct Tiles {
-    tier: Tier,
+    registers: Option<TileRegisters>,
     /// Registers belong to the thread, so this may not be sent to another.
     of_this_thread: PhantomData<*const ()>,
 }
 
 impl Drop for Tiles {
     fn drop(&mut self) {
-        #[cfg(target_arch = "x86_64")]
-        if self.tier == Tier::Amx {
-            // SAFETY: a table of this tier exists only where AMX is available.
-            unsafe { product16::amx::release() };
+        if let Some(TileRegisters { release, .. }) = self.registers {
+            // SAFETY: the kernels that this came from are the proof that this processor has them.
+            unsafe { release() };
         }
     }
 }

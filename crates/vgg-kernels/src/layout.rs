@@ -31,12 +31,6 @@ pub const fn blocks(count: usize) -> usize {
     count.div_ceil(TILE)
 }
 
-/// Number of pictures in use in group `group` of a batch of `batch` pictures.
-pub const fn pictures_in_group(batch: usize, group: usize) -> usize {
-    let rest = batch - group * TILE;
-    if rest < TILE { rest } else { TILE }
-}
-
 /// `a · b`, also in a release build never a number that has wrapped.
 const fn times(a: usize, b: usize) -> usize {
     a.checked_mul(b).expect("the sizes of a network fit an address")

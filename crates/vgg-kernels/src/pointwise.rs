@@ -85,6 +85,7 @@ fn sum_tiles<T: Element>(
 ) {
     let blocks_of_map = map.blocks();
     assert_eq!(map.format, T::FORMAT, "format of the values");
+    assert_eq!(map.group, TILE, "pictures in a group");
     assert_eq!(total.len(), blocks_of_map * T::BLOCK, "a sum for each channel of the blocks of {map:?}");
     let rows = blocks(batch) * map.height;
     let segments = (PARTIAL_SUMS / total.len().max(1)).clamp(1, rows.max(1));

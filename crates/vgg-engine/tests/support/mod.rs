@@ -61,6 +61,31 @@ pub(crate) fn engine(
     engine
 }
 
+/// An engine that trains without memory for gradients, with all weights zero.
+pub(crate) fn engine_without_gradients(
+    network: &Network,
+    kernels: Kernels,
+    precision: Precision,
+    batch_size: usize,
+    threads: usize,
+) -> Box<dyn Engine> {
+    let options =
+        EngineOptions { batch_size, threads, precision, training: true, gradients: false, momentum: true };
+    cpu_engine_with(network, &options, kernels).unwrap()
+}
+
+/// A network whose convolutions have channels enough for every algorithm, at sides of 28, 14 and 7.
+pub(crate) fn wide_vgg() -> Network {
+    let mut layers = Vec::new();
+    for out_channels in [64, 128, 256] {
+        layers.push(Layer::Convolution { out_channels, kernel: 3 });
+        layers.push(Layer::Convolution { out_channels, kernel: 3 });
+        layers.push(Layer::MaxPool);
+    }
+    layers.push(Layer::Dense { outputs: 10, relu: false });
+    Network { name: "wide".into(), head: "test".into(), input: Shape::new(28, 28, 1), classes: 10, layers }
+}
+
 /// `count` pictures of noise with labels, a function of `seed`.
 pub(crate) fn pictures(network: &Network, count: usize, seed: u32) -> (Vec<u8>, Vec<u32>) {
     let mut state = seed;

@@ -11,10 +11,10 @@
 //! Pictures that are not there are zero in both.
 
 use super::gradient::{Place, Sink, Square, WeightGradient};
-use super::{CACHED_WEIGHTS, Contraction, Operand, Run, for_each_task, runs, terms};
+use super::{CACHED_WEIGHTS, Checked, Contraction, Operand, Run, for_each_task, runs, terms};
 use crate::element::{Bf16, Format};
 use crate::kernels::per_tier;
-use crate::layout::{Map, TILE, TILE_LEN, blocks, pictures_in_group};
+use crate::layout::{Map, TILE, TILE_LEN, blocks};
 use crate::parallel::SharedMut;
 use crate::product::Pair;
 use crate::product16::{Finish, Product16, TILE16_LEN};
@@ -40,6 +40,7 @@ impl Operand for Bf16 {
     }
 
     fn forward(
+        _: Checked,
         contraction: &Contraction,
         run: Run<'_>,
         x: &[Bf16],
@@ -53,6 +54,7 @@ impl Operand for Bf16 {
     }
 
     fn logits(
+        _: Checked,
         contraction: &Contraction,
         run: Run<'_>,
         x: &[Bf16],
@@ -64,6 +66,7 @@ impl Operand for Bf16 {
     }
 
     fn backward_data(
+        _: Checked,
         contraction: &Contraction,
         run: Run<'_>,
         dy: &[Bf16],
@@ -95,6 +98,7 @@ impl Operand for Bf16 {
     }
 
     fn backward_weights(
+        _: Checked,
         contraction: &Contraction,
         run: Run<'_>,
         x: &[Bf16],
@@ -356,7 +360,7 @@ fn transpose_pictures(
     run.pool.for_each_chunk(transposed, 2 * TILE16_LEN, map.width * map.blocks(), |index, tiles| {
         let (group, tile) = (index / group_tiles * 2, index % group_tiles);
         let pictures =
-            [0, 1].map(|i| if group + i < groups { pictures_in_group(run.batch, group + i) } else { 0 });
+            [0, 1].map(|i| if group + i < groups { map.pictures(run.batch, group + i) } else { 0 });
         let second = if group + 1 < groups { group + 1 } else { group };
         let from = [group, second].map(|group| &values[group * group_tiles + tile]);
         let (tiles, _) = tiles.as_chunks_mut::<TILE16_LEN>();
@@ -434,7 +438,7 @@ per_tier! {
 /// Pixels that one product of backward-by-weights sums over at most; the middle tap meets every
 /// pixel, the others fewer.
 fn pixels_per_chunk(batch: usize) -> usize {
-    (TILES_PER_CHUNK / blocks(batch).div_ceil(2)).max(1)
+    (TILES_PER_CHUNK / blocks(batch).div_ceil(2).max(1)).max(1)
 }
 
 fn chunks(contraction: &Contraction, batch: usize) -> usize {
@@ -509,7 +513,7 @@ impl WeightSum<'_> {
         let (input, output) = (contraction.input, contraction.gradient());
         let Place { rows, columns, .. } = self.place(block, 0, in_block);
         let groups = blocks(run.batch);
-        let last_group = pictures_in_group(run.batch, groups - 1).div_ceil(2);
+        let last_group = input.pictures(run.batch, groups - 1).div_ceil(2);
         let product = Product16 {
             a: x[2 * in_block * TILE16_LEN..].as_ptr(),
             b: dy[2 * block * TILE16_LEN..].as_ptr(),

@@ -27,8 +27,9 @@ mod weights;
 
 pub(super) use weights::Weights;
 
-use super::{Contraction, Run, transpose};
-use crate::layout::{Map, TILE, TILE_LEN, blocks, pictures_in_group};
+use super::f32::transpose;
+use super::{Contraction, Run};
+use crate::layout::{Map, TILE, TILE_LEN, blocks};
 use crate::parallel::SharedMut;
 use crate::product::{Base, Pair, Product};
 use std::ops::Range;
@@ -300,7 +301,7 @@ impl Strip<'_> {
     fn locate(&self, index: usize) -> (usize, usize, Cell) {
         let cells = self.pass.cells();
         let group = index / cells.count();
-        (group, pictures_in_group(self.run.batch, group), cells.cell(index % cells.count()))
+        (group, self.pass.source.pictures(self.run.batch, group), cells.cell(index % cells.count()))
     }
 
     /// Writes Bᵀ d B of a cell, `[point][block]`.

@@ -11,7 +11,7 @@ use super::transform::{self, Combine, Tile};
 use super::{Cell, Cells, POINTS, Pixels};
 use crate::contraction::gradient::{Place, Sink, Square};
 use crate::contraction::{Contraction, Run, WeightGradient};
-use crate::layout::{Map, TILE, TILE_LEN, blocks, pictures_in_group};
+use crate::layout::{Map, TILE, TILE_LEN, blocks};
 use crate::parallel::SharedMut;
 use crate::product::{Base, Pair, Product};
 use std::ops::Range;
@@ -84,9 +84,11 @@ impl Weights {
         ((self.chunk() * inputs) | 1, (self.chunk() * outputs) | 1)
     }
 
+    /// At least what [`Weights::point_tiles`] takes for all points of a row. It grows with the batch,
+    /// as a chunk of cells times the groups does not, so that a plan's room fits a smaller batch.
     fn room_len(&self) -> usize {
-        let ((_, points), (inputs, outputs)) = (self.cells().weight_axes(), self.point_tiles());
-        points * (inputs + outputs) * TILE_LEN
+        let ((_, points), (inputs, outputs)) = (self.cells().weight_axes(), self.cell_tiles());
+        points * ((CHUNK_TILES / points).max(inputs + outputs) + 2) * TILE_LEN
     }
 
     /// Output blocks of a task: fewer where there would be too few tasks for all threads. It changes
@@ -197,7 +199,7 @@ impl PointRow<'_> {
         gradients: &mut [f32],
     ) {
         let (in_tiles, out_tiles) = self.pass.point_tiles();
-        let pictures = pictures_in_group(self.run.batch, group);
+        let pictures = self.pass.input.pictures(self.run.batch, group);
         let first = place * blocks(self.run.batch) + group;
         let point = if cut.down { (row / POINTS, 0, Combine::First) } else { INPUTS[row] };
         let pixels = Pixels::of(self.pass.input, self.x, group);
@@ -264,7 +266,7 @@ impl PointRow<'_> {
                     k_blocks: groups,
                     a_step: in_blocks,
                     b_step: outputs.len(),
-                    k_last: pictures_in_group(self.run.batch, groups - 1),
+                    k_last: self.pass.input.pictures(self.run.batch, groups - 1),
                     rows: TILE,
                     columns: (outputs.end - block).min(2),
                     b_column: 1,
