@@ -101,19 +101,19 @@ fn table<T: Operand>(run: Run<'_>) {
     );
 }
 
-/// GFLOP/s of a product whose operands stay close: 24 KiB of tiles in `f32`. In bf16 the sums are
-/// longer, 48 KiB, since there the conversion of results would show.
+/// GFLOP/s of a dense layer whose operands stay in a core's second-level cache. In bf16 its sums are
+/// longer, since there the conversion of short ones would show.
 fn peak<T: Operand>(run: Run<'_>) -> f64 {
-    let batch = TILE * 64 * run.pool.threads();
+    let (batch, outputs) = (16 * TILE * run.pool.threads(), 8 * TILE);
     let channels = T::BLOCK / 2 * T::BLOCK;
-    let contraction = Contraction::dense(Map::new(1, 1, channels).in_format(T::FORMAT), 2 * TILE);
+    let contraction = Contraction::dense(Map::new(1, 1, channels).in_format(T::FORMAT), outputs);
     let x = filled(T::from_f32(0.5), contraction.input().len(batch));
     let weights = filled(T::from_f32(0.25), contraction.weights_len());
-    let bias = [0.0; 2 * TILE];
+    let bias = filled(0.0, outputs);
     let mut y = filled(T::default(), contraction.output().len(batch));
     let time =
         best(|| contraction.forward(Run { batch, ..run }, &x, &weights, &bias, false, &mut y, &mut []));
-    (2 * batch * channels * 2 * TILE) as f64 / time / 1e9
+    (2 * batch * channels * outputs) as f64 / time / 1e9
 }
 
 /// The contraction of a layer.

@@ -195,11 +195,8 @@ impl fmt::Display for Report {
             Bytes(*prediction_bytes as u64)
         )?;
         let Machine { tier, precision, available, threads } = &self.kernels;
-        writeln!(
-            f,
-            "kernels: {tier} {precision}, {threads} threads (this processor has {})",
-            available.join(", ")
-        )?;
+        writeln!(f, "kernels: {tier} {precision}, {threads} threads")?;
+        writeln!(f, "this processor has {}", available.join(", "))?;
         self.plan.as_deref().map_or(Ok(()), |lines| write_plan(f, lines))
     }
 }
