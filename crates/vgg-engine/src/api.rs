@@ -124,7 +124,8 @@ pub struct EngineInfo {
     pub threads: usize,
     /// Largest number of pictures in a call.
     pub batch_size: usize,
-    /// Bytes of the one arena that holds activations, gradients of activations and parameters.
+    /// Bytes of the one arena that holds activations and parameters and, for training, gradients and
+    /// momentum.
     pub arena_bytes: usize,
 }
 

@@ -6,7 +6,7 @@
 //! the tests judge every tier by it.
 //!
 //! Convolutions and dense layers, forward and backward, are one primitive, the batch-reduce
-//! product of tiles in `product`; [`contraction`] says which tiles meet.
+//! product of tiles in `product` (`f32`) and `product16` (bf16); [`contraction`] says which tiles meet.
 //!
 //! `unsafe` is used for vector instructions, which need a processor that has them, and for
 //! parallel tasks that write to disjoint parts of one slice.

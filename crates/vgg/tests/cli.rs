@@ -33,7 +33,7 @@ fn help_of_train_lists_networks_heads_and_recipes() {
     for recipe in vgg::train::RECIPES {
         assert!(help.contains(&format!("{}: {}", recipe.name, recipe.summary)), "{help}");
     }
-    assert!(!help.contains("bf16"), "{help}");
+    assert!(help.contains("auto, f32, bf16"), "{help}");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn bad_arguments_of_train_create_nothing() {
         (&["--arch", "vgg12"], 2, "choose one of vgg11 (A)"),
         (&["--head", "large"], 2, "choose one of tutorial, paper"),
         (&["--recipe", "slow"], 2, "choose one of tutorial, fast"),
-        (&["--precision", "bf16"], 2, "choose one of auto, f32"),
+        (&["--precision", "fp8"], 2, "choose one of auto, f32, bf16"),
         (&["--batch-size", "0"], 2, "batch size"),
         (&["--batch-size", "55001"], 2, "55000"),
         (&["--batch-size", "99999999999999999999"], 2, "--batch-size"),

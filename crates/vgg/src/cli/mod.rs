@@ -186,7 +186,7 @@ fn precision(text: &str) -> Result<Precision, TrainError> {
 
 fn precision_help() -> String {
     let names: Vec<&str> = PRECISIONS.iter().map(|(name, _)| *name).collect();
-    format!("Format of the operands: {}", names.join(", "))
+    format!("Format of the operands: {}; auto takes bf16 where the processor multiplies it", names.join(", "))
 }
 
 #[cfg(test)]
