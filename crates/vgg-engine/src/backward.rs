@@ -5,7 +5,7 @@ use crate::UpdateRule;
 use crate::arena::{Arena, bytes, values};
 use crate::cpu::Machine;
 use crate::forward::LRN_CONSTANTS;
-use crate::plan::{BufferId, Node, Operation, Parameters, Plan};
+use crate::plan::{Node, Operation, Parameters, Plan};
 use vgg_kernels::contraction::{Apply, Run};
 use vgg_kernels::update::{self, Sgd};
 use vgg_kernels::{Contraction, Kernels, Operand, Pool, WeightGradient, normalisation, pointwise, pooling};
@@ -108,14 +108,13 @@ fn run_weights<T: Operand>(
         let gradient = WeightGradient::Keep(gradient);
         return contraction.backward_weights(run, values::<T>(x), values(dy), gradient, values(scratch));
     };
-    let whole_or_none = |buffer: Option<BufferId>| buffer.map_or(0..0, |buffer| plan.whole(buffer));
     let [x, dy, scratch, weights, velocity, operands, partial] = arena.parts([
         x,
         dy,
         scratch,
         plan.whole(parameters.weight),
-        whole_or_none(parameters.velocity.map(|velocity| velocity[0])),
-        whole_or_none(parameters.operand),
+        plan.whole_or_none(parameters.velocity.map(|velocity| velocity[0])),
+        plan.whole_or_none(parameters.operand),
         plan.whole(plan.partial.expect(MISSING)),
     ]);
     let (operands, rule_of_weights) = (values(operands), weight_rule(rule));
@@ -136,7 +135,7 @@ pub(crate) fn update_bias(
 ) {
     let rule = Sgd { weight_decay: 0.0, ..weight_rule(rule) };
     let gradient = plan.whole(parameters.bias_gradient.expect(MISSING));
-    let velocity = parameters.velocity.map_or(0..0, |velocity| plan.whole(velocity[1]));
+    let velocity = plan.whole_or_none(parameters.velocity.map(|velocity| velocity[1]));
     let [bias, gradient, velocity] = arena.parts([plan.whole(parameters.bias), gradient, velocity]);
     let velocity = (!velocity.is_empty()).then_some(velocity);
     update::sgd(kernels, pool, &rule, bias, gradient, velocity, None);

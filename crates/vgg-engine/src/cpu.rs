@@ -220,12 +220,11 @@ impl Engine for CpuEngine {
         for node in &plan.nodes {
             let Operation::Contraction { parameters, .. } = &node.operation else { continue };
             let gradient = parameters.weight_gradient.ok_or(EngineError::NotMadeFor("gradients"))?;
-            let whole_or_none = |buffer: Option<BufferId>| buffer.map_or(0..0, |buffer| plan.whole(buffer));
             let [weights, gradient, velocity, operands] = arena.parts([
                 plan.whole(parameters.weight),
                 plan.whole(gradient),
-                whole_or_none(parameters.velocity.map(|velocity| velocity[0])),
-                whole_or_none(parameters.operand),
+                plan.whole_or_none(parameters.velocity.map(|velocity| velocity[0])),
+                plan.whole_or_none(parameters.operand),
             ]);
             let velocity = (!velocity.is_empty()).then_some(velocity);
             let operands = (!operands.is_empty()).then(|| values(operands));

@@ -35,7 +35,7 @@ fn run_node<T: Operand>(plan: &Plan, arena: &mut Arena, run: Run<'_>, node: &Nod
             let operand = parameters.operand.unwrap_or(parameters.weight);
             let (weight, bias) = (plan.whole(operand), plan.whole(parameters.bias));
             if node.output.format == T::FORMAT {
-                let scratch = node.scratch.map_or(0..0, |scratch| plan.whole(scratch));
+                let scratch = plan.whole_or_none(node.scratch);
                 let [x, y, weight, bias, scratch] = arena.parts([x, y, weight, bias, scratch]);
                 let (x, weight, y, scratch) = (values(x), values(weight), values(y), values(scratch));
                 contraction.forward::<T>(run, x, weight, bias, *relu, y, scratch);

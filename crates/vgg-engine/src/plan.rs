@@ -185,6 +185,11 @@ impl Plan {
         self.words(buffer, self.buffers[buffer].len)
     }
 
+    /// The part of the arena of a buffer that not every plan has; empty without it.
+    pub(crate) fn whole_or_none(&self, buffer: Option<BufferId>) -> Range<usize> {
+        buffer.map_or(0..0, |buffer| self.whole(buffer))
+    }
+
     /// The last node, whose outputs are the logits.
     pub(crate) fn logits(&self) -> &Node {
         &self.nodes[self.nodes.len() - 1]
