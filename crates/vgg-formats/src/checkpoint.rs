@@ -17,7 +17,9 @@
 use crate::error::CheckpointError;
 use crate::files::{self, NewFile};
 use crate::manifest::Manifest;
+use crate::model_dir::ModelDir;
 use crate::state::{CheckpointState, FORMAT_VERSION, NetworkId};
+use crate::storage::Storage;
 use crate::tensors::{self, TensorSet};
 use serde::Deserialize;
 use std::convert::Infallible;
@@ -41,6 +43,7 @@ pub struct Checkpoint {
     pub path: PathBuf,
     /// What it says besides its tensors.
     pub state: CheckpointState,
+    model_dir: ModelDir,
     network: Network,
     manifest: Manifest,
 }
@@ -79,7 +82,7 @@ impl Checkpoint {
             .manifest
             .hash_of(name)
             .ok_or_else(|| CheckpointError::NoMomentum { path: self.path.clone() })?;
-        tensors::read(&self.path.join(name), &self.network.parameters(), hash, take)
+        tensors::read(self.model_dir.storage(), &self.path.join(name), &self.network.parameters(), hash, take)
     }
 }
 
@@ -93,22 +96,22 @@ impl Checkpoint {
 /// Values that are not finite; trouble with a file; whatever `read` returns, as
 /// [`CheckpointError::Values`]; a `state` of another network. The checkpoints before are untouched.
 pub fn save<E: Error + Send + Sync + 'static>(
-    model_dir: &Path,
+    model_dir: &ModelDir,
     state: &CheckpointState,
     network: &Network,
     momentum: bool,
     read: impl FnMut(TensorSet, usize, &mut [f32]) -> Result<(), E>,
 ) -> Result<PathBuf, CheckpointError> {
-    let path = model_dir.join(directory_name(state.global_step));
+    let (storage, path) = (model_dir.storage(), model_dir.path().join(directory_name(state.global_step)));
     check_network(&path, state, network)?;
-    files::create_directories(model_dir)?;
+    files::create_directories(storage, model_dir.path())?;
     let temporary = sibling(&path, TEMPORARY);
-    files::create_empty_directory(&temporary)?;
-    let result = write_files(&temporary, state, network, momentum, read)
-        .and_then(|()| put_in_place(&temporary, &path));
+    files::create_empty_directory(storage, &temporary)?;
+    let result = write_files(storage, &temporary, state, network, momentum, read)
+        .and_then(|()| put_in_place(storage, &temporary, &path));
     if result.is_err() {
         // The first error is the one to report; what stays behind is swept later.
-        let _ = files::remove_directory(&temporary);
+        let _ = files::remove_if_there(storage, &temporary);
     }
     result.map(|()| path)
 }
@@ -118,24 +121,25 @@ pub fn save<E: Error + Send + Sync + 'static>(
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn list(model_dir: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
-    let names = files::directories_in(model_dir)?;
+pub fn list(model_dir: &ModelDir) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
+    let names = files::directories_in(model_dir.storage(), model_dir.path())?;
     let mut found: Vec<_> =
-        names.iter().filter_map(|name| Some((step_of(name)?, model_dir.join(name)))).collect();
+        names.iter().filter_map(|name| Some((step_of(name)?, model_dir.path().join(name)))).collect();
     found.sort();
     Ok(found)
 }
 
-/// Verifies every byte of the checkpoint in the directory `path`.
+/// Verifies every byte of the checkpoint `path` of `model_dir`.
 ///
 /// # Errors
 /// [`CheckpointError::Damaged`], [`CheckpointError::OtherNetwork`] when it is not one of `network`,
 /// [`CheckpointError::NewerFormat`], or trouble with reading.
-pub fn load(path: &Path, network: &Network) -> Result<Checkpoint, CheckpointError> {
-    let manifest = Manifest::read(path)?;
-    let state = read_state(path, &manifest)?;
+pub fn load(model_dir: &ModelDir, path: &Path, network: &Network) -> Result<Checkpoint, CheckpointError> {
+    let manifest = Manifest::read(model_dir.storage(), path)?;
+    let state = read_state(model_dir.storage(), path, &manifest)?;
     check_network(path, &state, network)?;
-    let checkpoint = Checkpoint { path: path.to_owned(), state, network: network.clone(), manifest };
+    let (model_dir, network) = (model_dir.clone(), network.clone());
+    let checkpoint = Checkpoint { path: path.to_owned(), state, model_dir, network, manifest };
     if checkpoint.manifest.hash_of(TensorSet::Weights.file_name()).is_none() {
         return Err(CheckpointError::damaged(path, "its manifest lists no weights.safetensors"));
     }
@@ -154,10 +158,10 @@ pub fn load(path: &Path, network: &Network) -> Result<Checkpoint, CheckpointErro
 /// [`CheckpointError::NoneIntact`] when there are checkpoints and none can be used: a run must
 /// never start anew in silence. An intact checkpoint of another network or of a later format is
 /// not damage, so it ends the search as well.
-pub fn load_newest(model_dir: &Path, network: &Network) -> Result<Option<Newest>, CheckpointError> {
+pub fn load_newest(model_dir: &ModelDir, network: &Network) -> Result<Option<Newest>, CheckpointError> {
     let mut skipped = Vec::new();
     for (_, path) in list(model_dir)?.into_iter().rev() {
-        match load(&path, network) {
+        match load(model_dir, &path, network) {
             Ok(checkpoint) => return Ok(Some(Newest { checkpoint, skipped })),
             Err(error @ (CheckpointError::Damaged { .. } | CheckpointError::Read { .. })) => {
                 skipped.push((path, error));
@@ -169,7 +173,7 @@ pub fn load_newest(model_dir: &Path, network: &Network) -> Result<Option<Newest>
     match skipped.into_iter().next() {
         None => Ok(None),
         Some((_, newest)) => {
-            let (model_dir, newest) = (model_dir.to_owned(), Box::new(newest));
+            let (model_dir, newest) = (model_dir.path().to_owned(), Box::new(newest));
             Err(CheckpointError::NoneIntact { model_dir, count, newest })
         }
     }
@@ -180,32 +184,32 @@ pub fn load_newest(model_dir: &Path, network: &Network) -> Result<Option<Newest>
 ///
 /// # Errors
 /// The newest does not verify, then nothing is deleted; trouble with renaming or removing.
-pub fn prune(model_dir: &Path, keep: usize) -> Result<Vec<PathBuf>, CheckpointError> {
-    let mut checkpoints = list(model_dir)?;
+pub fn prune(model_dir: &ModelDir, keep: usize) -> Result<Vec<PathBuf>, CheckpointError> {
+    let (storage, mut checkpoints) = (model_dir.storage(), list(model_dir)?);
     let surplus = checkpoints.len().saturating_sub(keep.max(1));
     if surplus == 0 {
         return Ok(Vec::new());
     }
     if let Some((_, newest)) = checkpoints.last() {
-        Manifest::read(newest)?.check_files(newest)?;
+        Manifest::read(storage, newest)?.check_files(storage, newest)?;
     }
     checkpoints.truncate(surplus);
-    checkpoints.into_iter().map(|(_, path)| discard(&path).map(|()| path)).collect()
+    checkpoints.into_iter().map(|(_, path)| discard(storage, &path).map(|()| path)).collect()
 }
 
-/// Takes a checkpoint that cannot be used out of the way: it is renamed to `damaged-ckpt-…` and its
+/// Takes the checkpoint `path` of `model_dir`, which cannot be used, out of the way: it is renamed to `damaged-ckpt-…` and its
 /// new path returned. From then on it is neither listed nor counted nor deleted. Call it while
 /// holding the [lock](crate::lock()).
 ///
 /// # Errors
 /// Trouble with renaming.
-pub fn set_aside(path: &Path) -> Result<PathBuf, CheckpointError> {
+pub fn set_aside(model_dir: &ModelDir, path: &Path) -> Result<PathBuf, CheckpointError> {
     let (mut aside, mut number) = (sibling(path, DAMAGED), 1_u64);
-    while aside.exists() {
+    while model_dir.entry(&aside).is_some() {
         number += 1;
         aside = sibling(path, &format!("damaged-{number}-ckpt-"));
     }
-    files::rename_directory(path, &aside)?;
+    files::rename_directory(model_dir.storage(), path, &aside)?;
     Ok(aside)
 }
 
@@ -214,9 +218,12 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, CheckpointError> {
 ///
 /// # Errors
 /// Trouble with renaming or removing.
-pub fn remove(model_dir: &Path, step: u64) -> Result<(), CheckpointError> {
-    let path = model_dir.join(directory_name(step));
-    if path.is_dir() { discard(&path) } else { Ok(()) }
+pub fn remove(model_dir: &ModelDir, step: u64) -> Result<(), CheckpointError> {
+    let path = model_dir.path().join(directory_name(step));
+    match model_dir.entry(&path) {
+        None => Ok(()),
+        Some(_) => discard(model_dir.storage(), &path),
+    }
 }
 
 /// Removes what interrupted calls of [`save`] and [`prune`] left in `model_dir`. Call it while
@@ -224,15 +231,16 @@ pub fn remove(model_dir: &Path, step: u64) -> Result<(), CheckpointError> {
 ///
 /// # Errors
 /// Trouble with reading the directory or removing.
-pub fn sweep(model_dir: &Path) -> Result<(), CheckpointError> {
-    let names = files::directories_in(model_dir)?;
+pub fn sweep(model_dir: &ModelDir) -> Result<(), CheckpointError> {
+    let names = files::directories_in(model_dir.storage(), model_dir.path())?;
     let mut leftovers =
         names.iter().filter(|name| [TEMPORARY, TRASH].iter().any(|prefix| name.starts_with(prefix)));
-    leftovers.try_for_each(|name| files::remove_directory(&model_dir.join(name)))
+    leftovers.try_for_each(|name| files::remove_directory(model_dir.storage(), &model_dir.path().join(name)))
 }
 
 /// Fills the directory `temporary` with a checkpoint.
 fn write_files<E: Error + Send + Sync + 'static>(
+    storage: &dyn Storage,
     temporary: &Path,
     state: &CheckpointState,
     network: &Network,
@@ -241,55 +249,65 @@ fn write_files<E: Error + Send + Sync + 'static>(
 ) -> Result<(), CheckpointError> {
     let parameters = network.parameters();
     let mut manifest = Manifest::default();
-    manifest.push(STATE_FILE, write_state(&temporary.join(STATE_FILE), state)?);
+    manifest.push(STATE_FILE, write_state(storage, &temporary.join(STATE_FILE), state)?);
     let sets: &[_] =
         if momentum { &[TensorSet::Weights, TensorSet::Momentum] } else { &[TensorSet::Weights] };
     for &set in sets {
-        let hash =
-            tensors::write(temporary, set, &parameters, |position, values| read(set, position, values))?;
+        let hash = tensors::write(storage, temporary, set, &parameters, |position, values| {
+            read(set, position, values)
+        })?;
         manifest.push(set.file_name(), hash);
     }
-    manifest.write(temporary)?;
-    files::sync_directory(temporary)
+    manifest.write(storage, temporary)?;
+    files::sync_directory(storage, temporary)
 }
 
 /// Gives a complete checkpoint its name. One that is there already comes from a run that went on
 /// from an older checkpoint, mostly because this one is damaged; when it is intact and equal it is
 /// left alone, as replacing it would put it at risk for nothing.
-fn put_in_place(temporary: &Path, path: &Path) -> Result<(), CheckpointError> {
-    if path.exists() {
-        let equal = Manifest::read(path).is_ok_and(|old| {
-            Manifest::read(temporary).is_ok_and(|new| new == old) && old.check_files(path).is_ok()
+fn put_in_place(storage: &dyn Storage, temporary: &Path, path: &Path) -> Result<(), CheckpointError> {
+    let present =
+        storage.entry(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })?;
+    if present.is_some() {
+        let equal = Manifest::read(storage, path).is_ok_and(|old| {
+            Manifest::read(storage, temporary).is_ok_and(|new| new == old)
+                && old.check_files(storage, path).is_ok()
         });
         if equal {
-            return files::remove_directory(temporary);
+            return files::remove_directory(storage, temporary);
         }
-        discard(path)?;
+        discard(storage, path)?;
     }
-    files::rename_directory(temporary, path)
+    files::rename_directory(storage, temporary, path)
 }
 
 /// Takes a checkpoint's name away in one step, then deletes it.
-fn discard(path: &Path) -> Result<(), CheckpointError> {
+fn discard(storage: &dyn Storage, path: &Path) -> Result<(), CheckpointError> {
     let trash = sibling(path, TRASH);
-    if trash.exists() {
-        files::remove_directory(&trash)?;
-    }
-    files::rename_directory(path, &trash)?;
-    files::remove_directory(&trash)
+    files::remove_if_there(storage, &trash)?;
+    files::rename_directory(storage, path, &trash)?;
+    files::remove_directory(storage, &trash)
 }
 
-fn write_state(path: &Path, state: &CheckpointState) -> Result<String, CheckpointError> {
+fn write_state(
+    storage: &dyn Storage,
+    path: &Path,
+    state: &CheckpointState,
+) -> Result<String, CheckpointError> {
     let mut json = serde_json::to_vec_pretty(state)
         .map_err(|error| CheckpointError::Write { path: path.to_owned(), source: error.into() })?;
     json.push(b'\n');
-    let mut file = NewFile::create(path)?;
+    let mut file = NewFile::create(storage, path)?;
     file.write(&json)?;
     file.finish()
 }
 
 /// Reads `state.json` of the checkpoint `directory`, and checks its hash, version and step.
-fn read_state(directory: &Path, manifest: &Manifest) -> Result<CheckpointState, CheckpointError> {
+fn read_state(
+    storage: &dyn Storage,
+    directory: &Path,
+    manifest: &Manifest,
+) -> Result<CheckpointState, CheckpointError> {
     #[derive(Deserialize)]
     struct Version {
         format_version: u32,
@@ -297,7 +315,7 @@ fn read_state(directory: &Path, manifest: &Manifest) -> Result<CheckpointState, 
     let path = directory.join(STATE_FILE);
     let damaged = |cause: String| CheckpointError::damaged(&path, cause);
     let hash = manifest.hash_of(STATE_FILE).ok_or_else(|| damaged("the manifest does not list it".into()))?;
-    let json = files::read_small(&path, LONGEST_STATE)?;
+    let json = files::read_small(storage, &path, LONGEST_STATE)?;
     files::check_hash(&path, &files::hash(&json), hash)?;
     let invalid = |error: serde_json::Error| damaged(format!("it is not a checkpoint's state: {error}"));
     let version: Version = serde_json::from_slice(&json).map_err(invalid)?;

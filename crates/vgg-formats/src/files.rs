@@ -1,110 +1,120 @@
-//! Every operation on the file system, so that one place says what is synced, hashed and bounded.
+//! What is done with files, so that one place says what is synced, hashed and bounded.
 
 use crate::error::CheckpointError;
+use crate::storage::{Entry, OutputFile, Storage};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// Creates `path` and the directories above it, so that they survive a power cut.
-pub(crate) fn create_directories(path: &Path) -> Result<(), CheckpointError> {
-    if path.is_dir() {
+pub(crate) fn create_directories(storage: &dyn Storage, path: &Path) -> Result<(), CheckpointError> {
+    let is_directory = |path| matches!(storage.entry(path), Ok(Some(Entry::Directory)));
+    if path.as_os_str().is_empty() || is_directory(path) {
         return Ok(());
     }
-    fs::create_dir_all(path).map_err(|source| create_error(path, source))?;
-    sync_parent(path)
+    if let Some(parent) = path.parent() {
+        create_directories(storage, parent)?;
+    }
+    match storage.create_directory(path) {
+        // Somebody else was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && is_directory(path) => {}
+        result => result.map_err(|source| create_error(path, source))?,
+    }
+    sync_parent(storage, path)
 }
 
 /// Creates the directory `path`, in place of whatever a dead process left there.
-pub(crate) fn create_empty_directory(path: &Path) -> Result<(), CheckpointError> {
-    if path.exists() {
-        remove_directory(path)?;
-    }
-    fs::create_dir(path).map_err(|source| create_error(path, source))
+pub(crate) fn create_empty_directory(storage: &dyn Storage, path: &Path) -> Result<(), CheckpointError> {
+    remove_if_there(storage, path)?;
+    storage.create_directory(path).map_err(|source| create_error(path, source))
 }
 
-/// Replaces a file, or creates it, so that a crash leaves the old content or the new one, never a
-/// part: the bytes are on the disk before the name is.
-///
-/// # Errors
-/// The file cannot be created or written; what was there before is still there.
-pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+/// Replaces a file, or creates it: the bytes are on the disk before the name is.
+pub(crate) fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let temporary = PathBuf::from(name);
-    // What a dead process left there is overwritten.
-    let mut file = File::create(&temporary).map_err(|source| create_error(path, source))?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    written.and_then(|()| fs::rename(&temporary, path)).map_err(|source| {
+    // What a dead process left there.
+    match storage.remove_file(&temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(create_error(path, error)),
+        _ => {}
+    }
+    let mut file = storage.create(&temporary).map_err(|source| create_error(path, source))?;
+    let written = file.write_all(bytes).and_then(|()| file.sync());
+    written.and_then(|()| storage.rename(&temporary, path)).map_err(|source| {
         // The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
+        let _ = storage.remove_file(&temporary);
         write_error(path, source)
     })?;
-    sync_parent(path)
+    sync_parent(storage, path)
 }
 
 /// Makes the name of `path` durable.
-fn sync_parent(path: &Path) -> Result<(), CheckpointError> {
+fn sync_parent(storage: &dyn Storage, path: &Path) -> Result<(), CheckpointError> {
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-        _ => sync_directory(Path::new(".")),
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(storage, parent),
+        _ => sync_directory(storage, Path::new(".")),
     }
 }
 
 /// Makes the names in a directory durable.
-pub(crate) fn sync_directory(path: &Path) -> Result<(), CheckpointError> {
-    if cfg!(not(unix)) {
-        return Ok(()); // Directories cannot be opened as files elsewhere.
-    }
-    match File::open(path).and_then(|directory| directory.sync_all()) {
-        // Some network and user-space file systems know no sync of directories.
-        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
-        result => result.map_err(|source| write_error(path, source)),
-    }
+pub(crate) fn sync_directory(storage: &dyn Storage, path: &Path) -> Result<(), CheckpointError> {
+    storage.sync_directory(path).map_err(|source| write_error(path, source))
 }
 
 /// Renames a directory within its parent and makes that durable.
-pub(crate) fn rename_directory(from: &Path, to: &Path) -> Result<(), CheckpointError> {
-    fs::rename(from, to).map_err(|source| write_error(to, source))?;
-    sync_parent(to)
+pub(crate) fn rename_directory(storage: &dyn Storage, from: &Path, to: &Path) -> Result<(), CheckpointError> {
+    storage.rename(from, to).map_err(|source| write_error(to, source))?;
+    sync_parent(storage, to)
 }
 
-/// Removes a directory with everything in it.
-pub(crate) fn remove_directory(path: &Path) -> Result<(), CheckpointError> {
-    fs::remove_dir_all(path).map_err(|source| write_error(path, source))
+/// Removes a directory with everything in it. Links are removed, not followed.
+pub(crate) fn remove_directory(storage: &dyn Storage, path: &Path) -> Result<(), CheckpointError> {
+    let failed = |source| write_error(path, source);
+    for (name, is_directory) in storage.names(path).map_err(failed)? {
+        let inner = path.join(name);
+        if is_directory {
+            remove_directory(storage, &inner)?;
+        } else {
+            storage.remove_file(&inner).map_err(|source| write_error(&inner, source))?;
+        }
+    }
+    storage.remove_directory(path).map_err(failed)
+}
+
+/// Removes a directory with everything in it, if there is one.
+pub(crate) fn remove_if_there(storage: &dyn Storage, path: &Path) -> Result<(), CheckpointError> {
+    match storage.entry(path) {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => remove_directory(storage, path),
+        Err(source) => Err(read_error(path, source)),
+    }
 }
 
 /// The names of the directories in `path`; those that are not Unicode are nobody's here. A
 /// directory that does not exist has none.
-pub(crate) fn directories_in(path: &Path) -> Result<Vec<String>, CheckpointError> {
-    let read_error = |source| CheckpointError::Read { path: path.to_owned(), source };
-    let entries = match fs::read_dir(path) {
+pub(crate) fn directories_in(storage: &dyn Storage, path: &Path) -> Result<Vec<String>, CheckpointError> {
+    let names = match storage.names(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(read_error)?,
+        Err(source) => return Err(CheckpointError::Read { path: path.to_owned(), source }),
+        Ok(names) => names,
     };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(read_error)?;
-        if entry.path().is_dir()
-            && let Ok(name) = entry.file_name().into_string()
-        {
-            names.push(name);
-        }
-    }
-    Ok(names)
+    let is_directory = |name: &str| matches!(storage.entry(&path.join(name)), Ok(Some(Entry::Directory)));
+    let names = names.into_iter().filter_map(|(name, _)| name.into_string().ok());
+    Ok(names.filter(|name| is_directory(name)).collect())
 }
 
 /// A file in the making, hashed as it is written.
 pub(crate) struct NewFile {
     path: PathBuf,
-    file: File,
+    file: Box<dyn OutputFile>,
     hash: Sha256,
 }
 
 impl NewFile {
     /// Creates `path`, which must not exist.
-    pub(crate) fn create(path: &Path) -> Result<Self, CheckpointError> {
-        let file = File::create_new(path).map_err(|source| create_error(path, source))?;
+    pub(crate) fn create(storage: &dyn Storage, path: &Path) -> Result<Self, CheckpointError> {
+        let file = storage.create(path).map_err(|source| create_error(path, source))?;
         Ok(Self { path: path.to_owned(), file, hash: Sha256::new() })
     }
 
@@ -116,8 +126,8 @@ impl NewFile {
     }
 
     /// Makes the file durable and gives its SHA-256 in lower-case hexadecimal digits.
-    pub(crate) fn finish(self) -> Result<String, CheckpointError> {
-        self.file.sync_all().map_err(|source| write_error(&self.path, source))?;
+    pub(crate) fn finish(mut self) -> Result<String, CheckpointError> {
+        self.file.sync().map_err(|source| write_error(&self.path, source))?;
         Ok(format!("{:x}", self.hash.finalize()))
     }
 }
@@ -125,21 +135,22 @@ impl NewFile {
 /// A file that is read from its beginning to its end and hashed on the way.
 pub(crate) struct OldFile {
     path: PathBuf,
-    file: File,
+    file: Box<dyn Read>,
     length: u64,
     hash: Sha256,
 }
 
 impl OldFile {
     /// Opens a regular file. A file of a checkpoint that is not there is damage.
-    pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
+    pub(crate) fn open(storage: &dyn Storage, path: &Path) -> Result<Self, CheckpointError> {
         // Checked before opening: a pipe would block there.
-        let metadata = fs::metadata(path).map_err(|source| read_error(path, source))?;
-        if !metadata.is_file() {
-            return Err(CheckpointError::damaged(path, "expected a file, found something else"));
-        }
-        let file = File::open(path).map_err(|source| read_error(path, source))?;
-        Ok(Self { path: path.to_owned(), file, length: metadata.len(), hash: Sha256::new() })
+        let length = match storage.entry(path).map_err(|source| read_error(path, source))? {
+            Some(Entry::File(length)) => length,
+            Some(_) => return Err(CheckpointError::damaged(path, "expected a file, found something else")),
+            None => return Err(CheckpointError::damaged(path, MISSING)),
+        };
+        let file = storage.open(path).map_err(|source| read_error(path, source))?;
+        Ok(Self { path: path.to_owned(), file, length, hash: Sha256::new() })
     }
 
     /// Bytes in the file when it was opened.
@@ -165,8 +176,8 @@ impl OldFile {
 }
 
 /// The bytes of a file of at most `limit` bytes.
-pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, CheckpointError> {
-    let mut file = OldFile::open(path)?;
+pub(crate) fn read_small(storage: &dyn Storage, path: &Path, limit: u64) -> Result<Vec<u8>, CheckpointError> {
+    let mut file = OldFile::open(storage, path)?;
     if file.length > limit {
         let cause = format!("expected at most {limit} bytes, found {}", file.length);
         return Err(CheckpointError::damaged(path, cause));
@@ -177,8 +188,8 @@ pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, CheckpointE
 }
 
 /// Checks that the whole file has the SHA-256 `expected`.
-pub(crate) fn check_file(path: &Path, expected: &str) -> Result<(), CheckpointError> {
-    let mut file = OldFile::open(path)?;
+pub(crate) fn check_file(storage: &dyn Storage, path: &Path, expected: &str) -> Result<(), CheckpointError> {
+    let mut file = OldFile::open(storage, path)?;
     let mut buffer = vec![0; 1 << 16];
     let mut rest = file.length;
     while rest > 0 {
@@ -210,10 +221,12 @@ fn write_error(path: &Path, source: io::Error) -> CheckpointError {
     CheckpointError::Write { path: path.to_owned(), source }
 }
 
+const MISSING: &str = "expected a file, found none";
+
 /// A missing or shortened file is damage to the checkpoint; anything else is the system's trouble.
 fn read_error(path: &Path, source: io::Error) -> CheckpointError {
     match source.kind() {
-        ErrorKind::NotFound => CheckpointError::damaged(path, "expected a file, found none"),
+        ErrorKind::NotFound => CheckpointError::damaged(path, MISSING),
         ErrorKind::UnexpectedEof => CheckpointError::damaged(path, "the file ends too early"),
         _ => CheckpointError::Read { path: path.to_owned(), source },
     }

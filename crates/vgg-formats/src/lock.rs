@@ -2,8 +2,9 @@
 
 use crate::error::CheckpointError;
 use crate::files;
-use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, Write};
+use crate::model_dir::ModelDir;
+use crate::storage::{Lock, Storage};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The right to write in a model directory. It ends when the guard is dropped or its process
@@ -11,8 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct LockGuard {
     path: PathBuf,
-    /// Closing it releases the lock.
-    file: File,
+    lock: Box<dyn Lock>,
 }
 
 impl LockGuard {
@@ -22,12 +22,8 @@ impl LockGuard {
     /// # Errors
     /// The file cannot be written.
     pub fn write_holder(&mut self) -> Result<(), CheckpointError> {
-        let write = |file: &mut File| {
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{}", std::process::id())
-        };
-        write(&mut self.file).map_err(|source| CheckpointError::Write { path: self.path.clone(), source })
+        let text = format!("{}\n", std::process::id());
+        self.lock.write(&text).map_err(|source| CheckpointError::Write { path: self.path.clone(), source })
     }
 }
 
@@ -37,26 +33,20 @@ impl LockGuard {
 /// # Errors
 /// [`CheckpointError::Locked`] with the holder's number, if it has written one, when another
 /// process, or another guard of this one, has it; the directory or the file cannot be created.
-pub fn lock(model_dir: &Path) -> Result<LockGuard, CheckpointError> {
-    files::create_directories(model_dir)?;
-    let path = model_dir.join(".lock");
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|source| CheckpointError::Create { path: path.clone(), source })?;
-    match file.try_lock() {
-        Ok(()) => Ok(LockGuard { path, file }),
-        Err(TryLockError::WouldBlock) => Err(CheckpointError::Locked { holder: holder(&file), path }),
-        Err(TryLockError::Error(source)) => Err(CheckpointError::Write { path, source }),
+pub fn lock(model_dir: &ModelDir) -> Result<LockGuard, CheckpointError> {
+    let storage = model_dir.storage();
+    files::create_directories(storage, model_dir.path())?;
+    let path = model_dir.path().join(".lock");
+    match storage.lock(&path) {
+        Ok(Some(lock)) => Ok(LockGuard { path, lock }),
+        Ok(None) => Err(CheckpointError::Locked { holder: holder(storage, &path), path }),
+        Err(source) => Err(CheckpointError::Create { path, source }),
     }
 }
 
 /// The number in the lock file. It is information only: the lock itself is the system's.
-fn holder(file: &File) -> Option<u32> {
+fn holder(storage: &dyn Storage, path: &Path) -> Option<u32> {
     let mut text = String::new();
-    file.take(16).read_to_string(&mut text).ok()?;
+    storage.open(path).ok()?.take(16).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
 }

@@ -11,6 +11,7 @@
 
 use crate::error::CheckpointError;
 use crate::files::{self, NewFile};
+use crate::storage::Storage;
 use std::path::Path;
 
 /// Name of the file.
@@ -37,16 +38,16 @@ impl Manifest {
     }
 
     /// Writes the manifest into `directory`.
-    pub(crate) fn write(&self, directory: &Path) -> Result<(), CheckpointError> {
-        let mut file = NewFile::create(&directory.join(FILE))?;
+    pub(crate) fn write(&self, storage: &dyn Storage, directory: &Path) -> Result<(), CheckpointError> {
+        let mut file = NewFile::create(storage, &directory.join(FILE))?;
         file.write(self.render().as_bytes())?;
         file.finish().map(drop)
     }
 
     /// Reads the manifest of `directory`. Every byte of it is checked.
-    pub(crate) fn read(directory: &Path) -> Result<Self, CheckpointError> {
+    pub(crate) fn read(storage: &dyn Storage, directory: &Path) -> Result<Self, CheckpointError> {
         let path = directory.join(FILE);
-        let bytes = files::read_small(&path, LONGEST)?;
+        let bytes = files::read_small(storage, &path, LONGEST)?;
         let damaged = |cause: &str| CheckpointError::damaged(&path, cause);
         let text = std::str::from_utf8(&bytes).map_err(|_| damaged("expected text, found other bytes"))?;
         let mut manifest = Self::default();
@@ -65,8 +66,9 @@ impl Manifest {
     }
 
     /// Checks the hash of every file that is listed.
-    pub(crate) fn check_files(&self, directory: &Path) -> Result<(), CheckpointError> {
-        self.files.iter().try_for_each(|(name, hash)| files::check_file(&directory.join(name), hash))
+    pub(crate) fn check_files(&self, storage: &dyn Storage, directory: &Path) -> Result<(), CheckpointError> {
+        let mut files = self.files.iter();
+        files.try_for_each(|(name, hash)| files::check_file(storage, &directory.join(name), hash))
     }
 
     fn render(&self) -> String {

@@ -6,6 +6,7 @@
 
 use crate::error::CheckpointError;
 use crate::files::{NewFile, OldFile};
+use crate::storage::Storage;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use std::error::Error;
@@ -40,13 +41,14 @@ impl TensorSet {
 /// Writes one tensor for each of `parameters` to the file of `set`, new in `directory`; `read`
 /// fills in the values of the parameter at a position. Gives the SHA-256 of the file.
 pub(crate) fn write<E: Error + Send + Sync + 'static>(
+    storage: &dyn Storage,
     directory: &Path,
     set: TensorSet,
     parameters: &[Parameter],
     mut read: impl FnMut(usize, &mut [f32]) -> Result<(), E>,
 ) -> Result<String, CheckpointError> {
     let path = &directory.join(set.file_name());
-    let mut file = NewFile::create(path)?;
+    let mut file = NewFile::create(storage, path)?;
     let header = header(path, parameters)?;
     file.write(&(header.len() as u64).to_le_bytes())?;
     file.write(&header)?;
@@ -73,12 +75,13 @@ pub(crate) fn write<E: Error + Send + Sync + 'static>(
 /// the values of each parameter to `take` with its position. The hash is known only after the last
 /// value: on an error forget what was taken.
 pub(crate) fn read<E: Error + Send + Sync + 'static>(
+    storage: &dyn Storage,
     path: &Path,
     parameters: &[Parameter],
     hash: &str,
     mut take: impl FnMut(usize, &[f32]) -> Result<(), E>,
 ) -> Result<(), CheckpointError> {
-    let mut file = OldFile::open(path)?;
+    let mut file = OldFile::open(storage, path)?;
     let order = read_header(path, &mut file, parameters)?;
     let mut values = Vec::new();
     let mut bytes = vec![0; 4 * PIECE];

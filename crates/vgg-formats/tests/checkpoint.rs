@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use vgg_formats::{
-    CheckpointError, CheckpointState, ErrorKind, FORMAT_VERSION, TensorSet, list, load, load_newest, lock,
-    prune, remove, replace_file, save, set_aside, sweep,
+    CheckpointError, CheckpointState, ErrorKind, FORMAT_VERSION, ModelDir, TensorSet, list, load_newest,
+    lock, prune, remove, save, set_aside, sweep,
 };
 
 #[test]
@@ -16,7 +16,7 @@ fn every_bit_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = save_at(dir.path(), 55_000);
     assert!(path.ends_with("ckpt-000055000"));
-    let newest = load_newest(dir.path(), &network()).unwrap().unwrap();
+    let newest = load_newest(&dir.path().into(), &network()).unwrap().unwrap();
     assert!(newest.skipped.is_empty());
     assert_eq!(newest.checkpoint.path, path);
     assert_eq!(newest.checkpoint.state, state(55_000));
@@ -28,9 +28,9 @@ fn every_bit_comes_back() {
 #[test]
 fn without_momentum_there_is_no_optimizer_file() {
     let dir = tempfile::tempdir().unwrap();
-    let path = save(dir.path(), &state(1), &network(), false, give).unwrap();
+    let path = save(&dir.path().into(), &state(1), &network(), false, give).unwrap();
     assert_eq!(names(&path), ["MANIFEST", "state.json", "weights.safetensors"]);
-    let checkpoint = load(&path, &network()).unwrap();
+    let checkpoint = load(&path).unwrap();
     let error = checkpoint.read(TensorSet::Momentum, |_, _| Ok::<(), std::fmt::Error>(())).unwrap_err();
     assert!(matches!(error, CheckpointError::NoMomentum { .. }), "{error}");
 }
@@ -77,8 +77,8 @@ fn sha256sum_checks_the_manifest() {
 fn a_model_directory_that_is_not_there_has_no_checkpoints() {
     let dir = tempfile::tempdir().unwrap();
     let absent = dir.path().join("absent");
-    assert!(list(&absent).unwrap().is_empty());
-    assert!(load_newest(&absent, &network()).unwrap().is_none());
+    assert!(list(&(&absent).into()).unwrap().is_empty());
+    assert!(load_newest(&(&absent).into(), &network()).unwrap().is_none());
     assert!(!absent.exists());
 }
 
@@ -91,7 +91,7 @@ fn list_sorts_by_step_and_ignores_other_names() {
         fs::create_dir(dir.path().join(name)).unwrap();
     }
     fs::write(dir.path().join("ckpt-000000012"), "a file").unwrap();
-    let found = list(dir.path()).unwrap();
+    let found = list(&dir.path().into()).unwrap();
     assert_eq!(found.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [9, 10, 999_999_999, 1_000_000_000]);
     assert!(found.iter().zip(wanted).all(|((_, path), name)| path.ends_with(name)));
 }
@@ -104,7 +104,7 @@ fn a_damaged_newest_falls_back_to_the_one_before() {
     let gone = save_at(dir.path(), 300);
     fs::write(torn.join("optimizer.safetensors"), "").unwrap();
     fs::remove_file(gone.join("MANIFEST")).unwrap();
-    let newest = load_newest(dir.path(), &network()).unwrap().unwrap();
+    let newest = load_newest(&dir.path().into(), &network()).unwrap().unwrap();
     assert_eq!(newest.checkpoint.path, good);
     let skipped: Vec<_> = newest.skipped.iter().map(|(path, _)| path).collect();
     assert_eq!(skipped, [&gone, &torn]);
@@ -118,7 +118,7 @@ fn damaged_checkpoints_alone_are_an_error() {
     for step in [1, 2] {
         fs::remove_file(save_at(dir.path(), step).join("weights.safetensors")).unwrap();
     }
-    let error = load_newest(dir.path(), &network()).unwrap_err();
+    let error = load_newest(&dir.path().into(), &network()).unwrap_err();
     assert!(matches!(error, CheckpointError::NoneIntact { count: 2, .. }), "{error}");
     assert_eq!(error.kind(), ErrorKind::BadData);
     assert!(error.to_string().contains("ckpt-000000002"), "{error}");
@@ -130,12 +130,12 @@ fn a_checkpoint_of_another_network_is_refused_by_name() {
     save_at(dir.path(), 1);
     let mut other = network();
     other.head = "paper".to_owned();
-    let error = load_newest(dir.path(), &other).unwrap_err();
+    let error = load_newest(&dir.path().into(), &other).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BadData);
     let message = error.to_string();
     assert!(message.contains("small with head none for 2×2×1 and 3 classes"), "{message}");
     assert!(message.contains("small with head paper"), "{message}");
-    let error = save(dir.path(), &state(2), &other, true, give).unwrap_err();
+    let error = save(&dir.path().into(), &state(2), &other, true, give).unwrap_err();
     assert!(matches!(error, CheckpointError::OtherNetwork { .. }), "{error}");
 }
 
@@ -144,8 +144,8 @@ fn a_later_format_is_refused_and_not_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     save_at(dir.path(), 1);
     let later = CheckpointState { format_version: FORMAT_VERSION + 1, ..state(2) };
-    save(dir.path(), &later, &network(), true, give).unwrap();
-    let error = load_newest(dir.path(), &network()).unwrap_err();
+    save(&dir.path().into(), &later, &network(), true, give).unwrap();
+    let error = load_newest(&dir.path().into(), &network()).unwrap_err();
     assert!(matches!(error, CheckpointError::NewerFormat { found: 2, supported: 1, .. }), "{error}");
 }
 
@@ -161,7 +161,7 @@ fn values_that_are_not_finite_are_not_saved() {
             }
             Ok::<(), std::convert::Infallible>(())
         };
-        let error = save(dir.path(), &state(2), &network(), true, spoil).unwrap_err();
+        let error = save(&dir.path().into(), &state(2), &network(), true, spoil).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Diverged);
         let message = error.to_string();
         assert!(message.contains("optimizer.safetensors, value 5 of classifier.0.weight"), "{message}");
@@ -172,7 +172,8 @@ fn values_that_are_not_finite_are_not_saved() {
 #[test]
 fn an_error_of_the_caller_comes_back_and_nothing_is_left() {
     let dir = tempfile::tempdir().unwrap();
-    let error = save(dir.path(), &state(1), &network(), true, |_, _, _| Err(std::fmt::Error)).unwrap_err();
+    let error =
+        save(&dir.path().into(), &state(1), &network(), true, |_, _, _| Err(std::fmt::Error)).unwrap_err();
     assert!(matches!(error, CheckpointError::Values { .. }), "{error}");
     assert!(names(dir.path()).is_empty());
 }
@@ -181,10 +182,10 @@ fn an_error_of_the_caller_comes_back_and_nothing_is_left() {
 fn prune_keeps_the_newest_five() {
     let dir = tempfile::tempdir().unwrap();
     let paths: Vec<_> = (1..=8).map(|step| save_at(dir.path(), step)).collect();
-    assert_eq!(prune(dir.path(), 5).unwrap(), paths[..3]);
-    assert_eq!(prune(dir.path(), 5).unwrap(), [] as [&Path; 0]);
+    assert_eq!(prune(&dir.path().into(), 5).unwrap(), paths[..3]);
+    assert_eq!(prune(&dir.path().into(), 5).unwrap(), [] as [&Path; 0]);
     assert_eq!(names(dir.path()), (4..=8).map(|step| format!("ckpt-{step:09}")).collect::<Vec<_>>());
-    prune(dir.path(), 0).unwrap();
+    prune(&dir.path().into(), 0).unwrap();
     assert_eq!(names(dir.path()), ["ckpt-000000008"], "one is always kept");
 }
 
@@ -195,7 +196,7 @@ fn prune_deletes_nothing_while_the_newest_is_damaged() {
     let mut bytes = fs::read(paths[2].join("weights.safetensors")).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(paths[2].join("weights.safetensors"), bytes).unwrap();
-    assert!(matches!(prune(dir.path(), 1), Err(CheckpointError::Damaged { .. })));
+    assert!(matches!(prune(&dir.path().into(), 1), Err(CheckpointError::Damaged { .. })));
     assert_eq!(names(dir.path()).len(), 3);
 }
 
@@ -207,12 +208,12 @@ fn what_is_set_aside_is_kept_and_neither_listed_nor_counted() {
     for _ in 0..3 {
         let path = save_at(dir.path(), 2);
         fs::write(path.join("MANIFEST"), "").unwrap();
-        kept.push(set_aside(&path).unwrap());
+        kept.push(set_aside(&dir.path().into(), &path).unwrap());
     }
     assert_eq!(kept[0], dir.path().join("damaged-ckpt-000000002"));
-    assert_eq!(list(dir.path()).unwrap().len(), 1);
-    assert!(prune(dir.path(), 1).unwrap().is_empty());
-    sweep(dir.path()).unwrap();
+    assert_eq!(list(&dir.path().into()).unwrap().len(), 1);
+    assert!(prune(&dir.path().into(), 1).unwrap().is_empty());
+    sweep(&dir.path().into()).unwrap();
     assert!(kept.iter().all(|path| path.join("weights.safetensors").exists()));
     assert!(kept[1] != kept[0] && kept[2] != kept[1]);
 }
@@ -221,26 +222,27 @@ fn what_is_set_aside_is_kept_and_neither_listed_nor_counted() {
 fn one_checkpoint_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     (1..=3).for_each(|step| drop(save_at(dir.path(), step)));
-    remove(dir.path(), 2).unwrap();
-    remove(dir.path(), 7).unwrap();
+    remove(&dir.path().into(), 2).unwrap();
+    remove(&dir.path().into(), 7).unwrap();
     assert_eq!(names(dir.path()), ["ckpt-000000001", "ckpt-000000003"]);
 }
 
 #[test]
 fn a_file_is_replaced_whole_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("file");
-    replace_file(&path, b"old and long").unwrap();
+    let model_dir = ModelDir::new(dir.path());
+    model_dir.replace("file", b"old and long").unwrap();
     fs::write(dir.path().join("file.new"), "left by a dead process").unwrap();
-    replace_file(&path, b"new").unwrap();
-    assert_eq!(fs::read(&path).unwrap(), b"new");
+    model_dir.replace("file", b"new").unwrap();
+    assert_eq!(model_dir.read("file", 3).unwrap().unwrap(), b"new");
+    assert_eq!(model_dir.read("other", 3).unwrap(), None);
+    assert!(model_dir.read("file", 2).unwrap_err().to_string().contains("at most 2 bytes, found 3"));
     // A directory cannot be replaced by a file.
-    let occupied = dir.path().join("occupied");
-    fs::create_dir(&occupied).unwrap();
-    let error = replace_file(&occupied, b"new").unwrap_err();
+    fs::create_dir(dir.path().join("occupied")).unwrap();
+    let error = model_dir.replace("occupied", b"new").unwrap_err();
     assert!(error.kind() == ErrorKind::Io && error.to_string().contains("occupied"), "{error}");
     assert_eq!(names(dir.path()), ["file", "occupied"]);
-    let error = replace_file(&dir.path().join("missing/file"), b"new").unwrap_err();
+    let error = ModelDir::new(dir.path().join("missing")).replace("file", b"new").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CannotCreate);
 }
 
@@ -253,10 +255,10 @@ fn leftovers_are_ignored_and_swept() {
         fs::write(dir.path().join(name).join("weights.safetensors"), "half").unwrap();
     }
     fs::write(dir.path().join("config.toml"), "").unwrap();
-    assert_eq!(list(dir.path()).unwrap().len(), 1);
+    assert_eq!(list(&dir.path().into()).unwrap().len(), 1);
     // A leftover of the same step is in nobody's way.
     save_at(dir.path(), 2);
-    sweep(dir.path()).unwrap();
+    sweep(&dir.path().into()).unwrap();
     assert_eq!(names(dir.path()), ["ckpt-000000001", "ckpt-000000002", "config.toml"]);
 }
 
@@ -280,20 +282,20 @@ fn a_file_in_place_of_the_model_directory_cannot_be_created() {
     let in_the_way = dir.path().join("model");
     fs::write(&in_the_way, "").unwrap();
     for model_dir in [in_the_way.clone(), in_the_way.join("below")] {
-        let error = save(&model_dir, &state(1), &network(), true, give).unwrap_err();
+        let error = save(&(&model_dir).into(), &state(1), &network(), true, give).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::CannotCreate, "{error}");
-        assert!(error.to_string().contains(&model_dir.display().to_string()), "{error}");
-        assert_eq!(lock(&model_dir).unwrap_err().kind(), ErrorKind::CannotCreate);
+        assert!(error.to_string().contains(&in_the_way.display().to_string()), "{error}");
+        assert_eq!(lock(&(&model_dir).into()).unwrap_err().kind(), ErrorKind::CannotCreate);
     }
 }
 
 #[test]
 fn the_second_lock_names_the_holder_of_the_first() {
     let dir = tempfile::tempdir().unwrap();
-    let model_dir = dir.path().join("deep").join("model");
+    let model_dir = ModelDir::new(dir.path().join("deep").join("model"));
     let mut guard = lock(&model_dir).unwrap();
     // Before the holder has written its number, the file is as it was.
-    assert_eq!(fs::read(model_dir.join(".lock")).unwrap(), b"");
+    assert_eq!(fs::read(model_dir.path().join(".lock")).unwrap(), b"");
     assert!(matches!(lock(&model_dir), Err(CheckpointError::Locked { holder: None, .. })));
     guard.write_holder().unwrap();
     guard.write_holder().unwrap();

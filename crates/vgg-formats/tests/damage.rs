@@ -49,7 +49,7 @@ fn every_flipped_bit_is_detected() {
             put(position, byte);
         }
     }
-    vgg_formats::load(&path, &network()).unwrap();
+    load(&path).unwrap();
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn forged_headers_are_refused() {
         assert!(message.contains(expected) && message.contains("weights.safetensors"), "{message}");
     }
     forge(&path, "weights.safetensors", &with_header(&original, |header| header));
-    vgg_formats::load(&path, &network()).unwrap();
+    load(&path).unwrap();
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn other_orders_of_tensors_can_be_read() {
     });
     // The safetensors crate sorts by name.
     forge(&path, "weights.safetensors", &safetensors::serialize(views, None).unwrap());
-    let checkpoint = vgg_formats::load(&path, &network()).unwrap();
+    let checkpoint = load(&path).unwrap();
     let set = vgg_formats::TensorSet::Weights;
     assert_eq!(bits(&checkpoint, set), expected_bits(set));
 }

@@ -5,18 +5,19 @@ use crate::options::precision_named;
 use crate::recipe::Recipe;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 use vgg_arch::{Network, Shape};
 use vgg_data::Source;
-use vgg_formats::TensorSet;
+use vgg_formats::{CheckpointError, ModelDir, TensorSet};
 
 /// Name of the file in a model directory.
 pub const CONFIG_FILE: &str = "config.toml";
 
 /// Version of the file's layout, raised when an older program could misread a newer file.
 const VERSION: u32 = 1;
+
+/// Longest file that is read; the names of 10,000 classes take less.
+const LONGEST: u64 = 1 << 20;
 
 /// Longest run: more steps than time would allow, and few enough for every random stream.
 const MAX_STEPS: u64 = 1 << 40;
@@ -94,18 +95,15 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, is not a configuration that this program understands, or
     /// holds values that no run can have.
-    pub fn load(model_dir: &Path) -> Result<Option<Self>, TrainError> {
-        let path = model_dir.join(CONFIG_FILE);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return Ok(None);
-            }
-            Err(error) if error.kind() == ErrorKind::InvalidData => {
-                return Err(damaged(&path, "it is not text in UTF-8"));
-            }
-            Err(error) => return Err(TrainError::io("read", &path, error)),
+    pub fn load(model_dir: &ModelDir) -> Result<Option<Self>, TrainError> {
+        let path = model_dir.path().join(CONFIG_FILE);
+        let bytes = match model_dir.read(CONFIG_FILE, LONGEST) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
+            Err(CheckpointError::Damaged { cause, .. }) => return Err(damaged(&path, &cause)),
+            Err(error) => return Err(error.into()),
         };
+        let text = String::from_utf8(bytes).map_err(|_| damaged(&path, "it is not text in UTF-8"))?;
         let config: Self = toml::from_str(&text).map_err(|error| damaged(&path, &one_line(&error, &text)))?;
         if config.version != VERSION {
             let reason = format!("its version is {}, this program understands {VERSION}", config.version);
@@ -119,15 +117,15 @@ impl Config {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn save(&self, model_dir: &Path) -> Result<(), TrainError> {
-        let path = model_dir.join(CONFIG_FILE);
+    pub fn save(&self, model_dir: &ModelDir) -> Result<(), TrainError> {
         let text = toml::to_string(self).map_err(|error| {
+            let path = model_dir.path().join(CONFIG_FILE);
             TrainError::Usage(format!(
                 "the options of this run cannot be written to {}: {error}",
                 path.display()
             ))
         })?;
-        Ok(vgg_formats::replace_file(&path, text.as_bytes())?)
+        Ok(model_dir.replace(CONFIG_FILE, text.as_bytes())?)
     }
 
     /// Whether updates have momentum.
@@ -270,6 +268,7 @@ fn one_line(error: &toml::de::Error, text: &str) -> String {
 mod tests {
     use super::*;
     use crate::recipe::RECIPES;
+    use std::fs;
 
     fn config() -> Config {
         let network = Network::new("vgg13", "tutorial", Shape::new(28, 28, 1), 2).unwrap();
@@ -285,10 +284,10 @@ mod tests {
     #[test]
     fn what_is_saved_is_loaded() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Config::load(folder.path()).unwrap(), None);
-        assert_eq!(Config::load(&folder.path().join("missing")).unwrap(), None);
-        config().save(folder.path()).unwrap();
-        assert_eq!(Config::load(folder.path()).unwrap(), Some(config()));
+        assert_eq!(Config::load(&folder.path().into()).unwrap(), None);
+        assert_eq!(Config::load(&folder.path().join("missing").into()).unwrap(), None);
+        config().save(&folder.path().into()).unwrap();
+        assert_eq!(Config::load(&folder.path().into()).unwrap(), Some(config()));
         let files: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
         assert_eq!(files, [CONFIG_FILE]);
@@ -300,8 +299,8 @@ mod tests {
         for rate in [0.1, 1e-3, 1.0 / 3.0, f64::MIN_POSITIVE, 0.0] {
             let mut config = config();
             config.recipe.learning_rate = rate;
-            config.save(folder.path()).unwrap();
-            let loaded = Config::load(folder.path()).unwrap().unwrap();
+            config.save(&folder.path().into()).unwrap();
+            let loaded = Config::load(&folder.path().into()).unwrap().unwrap();
             assert_eq!(loaded.recipe.learning_rate.to_bits(), rate.to_bits());
         }
     }
@@ -310,7 +309,7 @@ mod tests {
     fn damaged_files_are_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(CONFIG_FILE);
-        config().save(folder.path()).unwrap();
+        config().save(&folder.path().into()).unwrap();
         let good = fs::read_to_string(&path).unwrap();
         let seed_line = good.lines().position(|line| line == "seed = 7").unwrap() + 1;
         for (bad, part) in [
@@ -331,14 +330,14 @@ mod tests {
         ] {
             assert_ne!(bad, good, "{part}");
             fs::write(&path, bad).unwrap();
-            let error = Config::load(folder.path()).unwrap_err();
+            let error = Config::load(&folder.path().into()).unwrap_err();
             assert_eq!(error.exit_code(), 65);
             let message = error.to_string();
             assert!(message.contains(part) && message.contains(CONFIG_FILE), "{message}");
             assert_eq!(message.lines().count(), 1, "{message}");
         }
         fs::write(&path, [0xff, 0xfe]).unwrap();
-        assert!(Config::load(folder.path()).unwrap_err().to_string().contains("UTF-8"));
+        assert!(Config::load(&folder.path().into()).unwrap_err().to_string().contains("UTF-8"));
     }
 
     #[test]

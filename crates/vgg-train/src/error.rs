@@ -97,6 +97,11 @@ impl TrainError {
         }
     }
 
+    /// Whether files could not be created, read or written: trouble that may pass.
+    pub(crate) fn is_of_files(&self) -> bool {
+        matches!(self.exit_code(), 73 | 74)
+    }
+
     /// A network that `step` updates have spoilt.
     pub(crate) fn diverged(cause: String, step: u64) -> Self {
         let next = "train in another --model-dir with a smaller --learning-rate".to_owned();

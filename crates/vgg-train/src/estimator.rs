@@ -8,12 +8,11 @@ use crate::events::Listener;
 use crate::options::{TrainOptions, precision_named};
 use crate::predict::{Prediction, predict};
 use crate::start::{Prepared, restore};
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use vgg_arch::Network;
 use vgg_data::{Dataset, Splits};
 use vgg_engine::{Engine, EngineError, EngineOptions, Precision};
-use vgg_formats::{CheckpointError, TensorSet};
+use vgg_formats::{CheckpointError, ModelDir, TensorSet};
 
 /// Makes an engine for a network; `&vgg_engine::cpu_engine` is one.
 pub type EngineFactory<'a> = &'a dyn Fn(&Network, &EngineOptions) -> Result<Box<dyn Engine>, EngineError>;
@@ -30,7 +29,7 @@ pub struct Estimator {
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// Where the run is kept.
-    pub model_dir: PathBuf,
+    pub model_dir: ModelDir,
     /// Largest number of pictures that are computed at once.
     pub batch_size: usize,
     /// Number of threads; 0 takes one for each core.
@@ -90,7 +89,7 @@ impl Estimator {
         let untrained = || {
             TrainError::Incompatible(format!(
                 "{} holds no trained network; train one first, or give the --model-dir of one",
-                model_dir.display()
+                model_dir.path().display()
             ))
         };
         if options.batch_size == 0 {

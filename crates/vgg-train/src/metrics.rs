@@ -4,9 +4,9 @@ use crate::error::TrainError;
 use crate::evaluate::Evaluation;
 use crate::events::{Event, Listener, StepReport};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use vgg_formats::{ModelDir, OutputFile};
 
 /// Name of the file in a model directory.
 pub(crate) const METRICS_FILE: &str = "metrics.jsonl";
@@ -32,11 +32,14 @@ enum Line<'a> {
 }
 
 /// Writes steps and evaluations to the file. Each line is handed to the system at once, so that
-/// whoever follows the file sees it, and a killed run leaves whole lines.
+/// whoever follows the file sees it. A line that cannot be written then waits for the next; all of
+/// them must be on the disk before a checkpoint is, so that no power cut leaves a checkpoint whose
+/// steps have no lines.
 pub(crate) struct Metrics {
     path: PathBuf,
-    file: File,
-    line: Vec<u8>,
+    file: Box<dyn OutputFile>,
+    /// What is still to be written.
+    pending: Vec<u8>,
 }
 
 impl Metrics {
@@ -46,29 +49,43 @@ impl Metrics {
     ///
     /// # Errors
     /// When the file cannot be read or written.
-    pub(crate) fn open(model_dir: &Path, global_step: u64) -> Result<Self, TrainError> {
-        let path = model_dir.join(METRICS_FILE);
-        match fs::read(&path) {
-            Ok(old) => {
-                let kept = lines_up_to(&old, global_step);
-                if kept.len() != old.len() {
-                    vgg_formats::replace_file(&path, &kept)?;
-                }
+    pub(crate) fn open(model_dir: &ModelDir, global_step: u64) -> Result<Self, TrainError> {
+        if let Some(old) = model_dir.read(METRICS_FILE, u64::MAX)? {
+            let kept = lines_up_to(&old, global_step);
+            if kept.len() != old.len() {
+                model_dir.replace(METRICS_FILE, &kept)?;
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(TrainError::io("read", &path, error)),
         }
-        let file = File::options().append(true).create(true).open(&path);
-        let file = file.map_err(|source| TrainError::Create { path: path.clone(), source })?;
-        Ok(Self { path, file, line: Vec::new() })
+        let (path, file) = (model_dir.path().join(METRICS_FILE), model_dir.append(METRICS_FILE)?);
+        Ok(Self { path, file, pending: Vec::new() })
     }
 
     fn write(&mut self, line: &Line<'_>) -> Result<(), TrainError> {
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, line)
+        serde_json::to_writer(&mut self.pending, line)
             .map_err(|error| TrainError::io("write", &self.path, error.into()))?;
-        self.line.push(b'\n');
-        self.file.write_all(&self.line).map_err(|error| TrainError::io("write", &self.path, error))
+        self.pending.push(b'\n');
+        // Whoever saves will hear of it, if it is still so by then.
+        let _ = self.hand_over();
+        Ok(())
+    }
+
+    /// Hands what is pending to the system.
+    fn hand_over(&mut self) -> io::Result<()> {
+        while !self.pending.is_empty() {
+            match self.file.write(&self.pending) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => drop(self.pending.drain(..written)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes every line survive a power cut.
+    fn sync(&mut self) -> Result<(), TrainError> {
+        let result = self.hand_over().and_then(|()| self.file.sync());
+        result.map_err(|error| TrainError::io("write", &self.path, error))
     }
 }
 
@@ -77,6 +94,7 @@ impl Listener for Metrics {
         match *event {
             Event::Step(step) => self.write(&step_line(step)),
             Event::Evaluated { split, evaluation } => self.write(&Line::Evaluated { split, evaluation }),
+            Event::Saving { .. } | Event::Finished { .. } | Event::Interrupted { .. } => self.sync(),
             _ => Ok(()),
         }
     }
@@ -110,11 +128,12 @@ fn lines_up_to(old: &[u8], global_step: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn lines_are_objects_with_the_step() {
         let folder = tempfile::tempdir().unwrap();
-        let mut metrics = Metrics::open(folder.path(), 0).unwrap();
+        let mut metrics = Metrics::open(&folder.path().into(), 0).unwrap();
         let step = StepReport {
             global_step: 1,
             epoch: 0,
@@ -146,7 +165,7 @@ mod tests {
             format!("{kept}{{\"global_step\":3}}\n{{\"global_st\n\u{fe}\n{{\"global_step\":1}}"),
         )
         .unwrap();
-        Metrics::open(folder.path(), 2).unwrap();
+        Metrics::open(&folder.path().into(), 2).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), kept);
     }
 }

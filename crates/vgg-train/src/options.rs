@@ -3,17 +3,17 @@
 use crate::config::{CONFIG_FILE, Config, DataConfig, RunConfig};
 use crate::error::TrainError;
 use crate::recipe::{DEFAULT_RECIPE, Overrides, Recipe, RecipeRow, recipe_row};
-use std::path::PathBuf;
 use vgg_arch::{ArchError, Network, Shape};
 use vgg_data::{Loader, Source, Splits};
 use vgg_engine::Precision;
+use vgg_formats::ModelDir;
 
 /// What a user asks of a training run. `None` takes the value that the run in the model directory
 /// was started with, or the default when there is none.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
     /// Where the run is kept.
-    pub model_dir: PathBuf,
+    pub model_dir: ModelDir,
     /// Where the pictures come from; MNIST by default.
     pub data: Option<Source>,
     /// Name or letter of the network; `vgg13` by default.
@@ -74,7 +74,7 @@ pub fn precision_named(name: &str) -> Result<Precision, TrainError> {
 
 impl TrainOptions {
     /// The defaults, for a run in `model_dir`.
-    pub fn new(model_dir: impl Into<PathBuf>) -> Self {
+    pub fn new(model_dir: impl Into<ModelDir>) -> Self {
         Self {
             model_dir: model_dir.into(),
             data: None,
@@ -157,7 +157,7 @@ impl TrainOptions {
 
     /// Refuses a configuration that is not that of the run in the model directory.
     fn compare(&self, saved: &Config, config: &Config) -> Result<(), TrainError> {
-        let path = self.model_dir.join(CONFIG_FILE);
+        let path = self.model_dir.path().join(CONFIG_FILE);
         if saved.data.source == config.data.source && saved.data.fingerprint != config.data.fingerprint {
             return Err(TrainError::Incompatible(format!(
                 "the pictures or labels in {} are no longer those that the run of {} was started with; restore \

@@ -10,13 +10,12 @@ use crate::events::{Event, Listener, Listeners, RunInfo};
 use crate::metrics::{METRICS_FILE, Metrics};
 use crate::options::{TrainOptions, precision_named};
 use crate::train::{Run, state_of, train};
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use vgg_data::Splits;
 use vgg_engine::{Engine, EngineOptions};
-use vgg_formats::{Checkpoint, LockGuard, TensorSet};
+use vgg_formats::{Checkpoint, Entry, LockGuard, ModelDir, TensorSet};
 
 /// A run that can begin.
 pub(crate) struct Prepared {
@@ -47,7 +46,7 @@ impl Prepared {
             return Err(TrainError::Incompatible(format!(
                 "the run in {} computes in {}, which this machine does not: it would compute in {precision}; \
                  give another --model-dir",
-                options.model_dir.display(),
+                options.model_dir.path().display(),
                 config.run.precision
             )));
         }
@@ -65,11 +64,11 @@ impl Prepared {
         stop: &AtomicBool,
     ) -> Result<Trained, TrainError> {
         let model_dir = &options.model_dir;
-        let missing = missing_folders(model_dir);
+        let missing = model_dir.missing();
         let mut lock = vgg_formats::lock(model_dir)?;
         // What was checked before the lock must still be so.
         if Config::load(model_dir)? != self.saved {
-            return Err(TrainError::Busy { path: model_dir.join(CONFIG_FILE) });
+            return Err(TrainError::Busy { path: model_dir.path().join(CONFIG_FILE) });
         }
         let begun = self.begin(model_dir, &mut lock).inspect_err(|_| remove_new(model_dir, &missing))?;
         let mut listeners = Listeners { metrics: begun.metrics, others: listeners };
@@ -94,7 +93,7 @@ impl Prepared {
         let end = options.stop_at.map_or(steps, |step| step.min(steps));
         let info = self.engine.info();
         let run_info = RunInfo {
-            model_dir: &options.model_dir,
+            model_dir: options.model_dir.path(),
             config: &self.config,
             engine: &info,
             global_step,
@@ -121,7 +120,7 @@ impl Prepared {
     }
 
     /// Brings engine and files of the locked model directory to where the run stands.
-    fn begin(&mut self, model_dir: &Path, lock: &mut LockGuard) -> Result<Begun, TrainError> {
+    fn begin(&mut self, model_dir: &ModelDir, lock: &mut LockGuard) -> Result<Begun, TrainError> {
         let (config, engine) = (&self.config, self.engine.as_mut());
         let (mut global_step, mut skipped) = (0, Vec::new());
         match vgg_formats::load_newest(model_dir, engine.network())? {
@@ -136,7 +135,7 @@ impl Prepared {
         let mut warnings = Vec::new();
         for (path, error) in skipped {
             // It would count as the newest, and as one of those to be kept.
-            let aside = vgg_formats::set_aside(&path)?;
+            let aside = vgg_formats::set_aside(model_dir, &path)?;
             warnings.push(format!(
                 "{error}. It is kept as {}; going on from step {global_step}",
                 aside.display()
@@ -152,9 +151,10 @@ impl Prepared {
 }
 
 /// The configuration of the run in a model directory, if there is one.
-fn present_run(model_dir: &Path) -> Result<Option<Config>, TrainError> {
+fn present_run(model_dir: &ModelDir) -> Result<Option<Config>, TrainError> {
     // A file in place of the directory, or of one above it.
-    if let Some(present) = model_dir.ancestors().find(|path| path.exists() && !path.is_dir()) {
+    let is_in_the_way = |path: &&Path| model_dir.entry(path).is_some_and(|entry| entry != Entry::Directory);
+    if let Some(present) = model_dir.path().ancestors().find(is_in_the_way) {
         let source = ErrorKind::NotADirectory.into();
         return Err(TrainError::Create { path: present.to_owned(), source });
     }
@@ -163,7 +163,7 @@ fn present_run(model_dir: &Path) -> Result<Option<Config>, TrainError> {
         return Err(TrainError::Incompatible(format!(
             "{} holds checkpoints but no {CONFIG_FILE}, which says how they came about; restore the file, or give \
              another --model-dir",
-            model_dir.display()
+            model_dir.path().display()
         )));
     }
     Ok(saved)
@@ -204,7 +204,7 @@ pub(crate) fn restore(
 
 /// Takes back what a run that diverged must not leave: the checkpoint whose weights gave the bad
 /// loss, and a directory that was made for nothing. The error then says what remains.
-fn after_divergence(error: TrainError, model_dir: &Path, missing: &[PathBuf]) -> TrainError {
+fn after_divergence(error: TrainError, model_dir: &ModelDir, missing: &[PathBuf]) -> TrainError {
     let TrainError::Diverged { cause, step, .. } = error else { return error };
     // What cannot be removed stays: the error to be reported is that training diverged.
     let _ = vgg_formats::remove(model_dir, step);
@@ -218,43 +218,40 @@ fn after_divergence(error: TrainError, model_dir: &Path, missing: &[PathBuf]) ->
     if checkpoints.is_empty() {
         remove_new(model_dir, missing);
     }
-    let place = if model_dir.exists() { " in another --model-dir" } else { "" };
+    let place = if model_dir.entry(model_dir.path()).is_some() { " in another --model-dir" } else { "" };
     let next = format!("{remains}; train again{place} with a smaller --learning-rate");
     TrainError::Diverged { cause, step, next }
 }
 
-/// The model directory and those above it that are not there, innermost first.
-fn missing_folders(model_dir: &Path) -> Vec<PathBuf> {
-    model_dir.ancestors().take_while(|folder| !folder.exists()).map(PathBuf::from).collect()
-}
-
 /// Removes a model directory that was missing before, with what its beginning has written, and the
 /// folders that were made for it. Whatever somebody else has put there stays.
-fn remove_new(model_dir: &Path, missing: &[PathBuf]) {
+fn remove_new(model_dir: &ModelDir, missing: &[PathBuf]) {
     if missing.is_empty() {
         return;
     }
     // What cannot be removed stays: the error to be reported is the one that came first.
     for name in [CONFIG_FILE, METRICS_FILE, ".lock"] {
-        let _ = fs::remove_file(model_dir.join(name));
+        let _ = model_dir.storage().remove_file(&model_dir.path().join(name));
     }
     for folder in missing {
-        let _ = fs::remove_dir(folder);
+        let _ = model_dir.storage().remove_directory(folder);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn what_was_made_for_a_run_that_cannot_begin_is_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let model_dir = folder.path().join("outer/inner/model");
+        let path = folder.path().join("outer/inner/model");
+        let model_dir = ModelDir::new(&path);
         let begin = || {
-            let missing = missing_folders(&model_dir);
+            let missing = model_dir.missing();
             let lock = vgg_formats::lock(&model_dir).unwrap();
-            fs::write(model_dir.join(CONFIG_FILE), "a").unwrap();
+            fs::write(path.join(CONFIG_FILE), "a").unwrap();
             (missing, lock)
         };
         let (missing, _lock) = begin();
@@ -262,15 +259,15 @@ mod tests {
         remove_new(&model_dir, &missing);
         assert!(folder.path().exists() && !folder.path().join("outer").exists());
 
-        fs::create_dir_all(model_dir.parent().unwrap()).unwrap();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         let (missing, _lock) = begin();
-        fs::write(model_dir.join("notes"), "a").unwrap();
+        fs::write(path.join("notes"), "a").unwrap();
         remove_new(&model_dir, &missing);
-        assert_eq!(fs::read_dir(&model_dir).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
 
         // A directory that was there before is left as it is.
         let (missing, _lock) = begin();
         remove_new(&model_dir, &missing);
-        assert!(model_dir.join(CONFIG_FILE).exists());
+        assert!(path.join(CONFIG_FILE).exists());
     }
 }

@@ -9,12 +9,11 @@ use crate::error::TrainError;
 use crate::estimator::Ending;
 use crate::evaluate::evaluate;
 use crate::events::{Event, Listeners, StepReport};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vgg_data::{Loader, Splits, TrainingBatch, prefetch};
 use vgg_engine::{Dropout, Engine, State};
-use vgg_formats::{CheckpointError, CheckpointState, TensorSet};
+use vgg_formats::{CheckpointError, CheckpointState, ModelDir, TensorSet};
 
 /// Time from one checkpoint to the next when no number of steps is given.
 const SAVE_INTERVAL: Duration = Duration::from_secs(600);
@@ -22,9 +21,12 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(600);
 /// Number of checkpoints that are kept.
 const KEEP: usize = 5;
 
+/// Checkpoints in a row that may fail to be written before training ends.
+const MOST_FAILED_SAVES: u32 = 2;
+
 /// A run under way.
 pub(crate) struct Run<'a> {
-    pub(crate) model_dir: &'a Path,
+    pub(crate) model_dir: &'a ModelDir,
     pub(crate) config: &'a Config,
     pub(crate) splits: &'a Splits,
     pub(crate) engine: &'a mut dyn Engine,
@@ -45,7 +47,7 @@ pub(crate) fn train(
     let (total, seed, splits) = (run.config.run.steps, run.config.run.seed, run.splits);
     let loader = Loader::new(splits.train.len(), run.config.run.batch_size, seed)?;
     let steps_per_epoch = loader.steps_per_epoch();
-    let mut saves = Saves { step: run.global_step, time: Instant::now() };
+    let mut saves = Saves { step: run.global_step, time: Instant::now(), failed: 0 };
     let mut last_loss = None;
     prefetch(loader, &splits.train, run.global_step..run.end, |batches| {
         while !stop.load(Ordering::Relaxed) {
@@ -71,7 +73,7 @@ pub(crate) fn train(
                 evaluate_validation(run, listeners)?;
             }
             if is_save_due(run.save_every, run.global_step, saves.time.elapsed()) {
-                saves.save(run, listeners)?;
+                saves.save_or_warn(run, listeners)?;
             }
         }
         saves.save(run, listeners)?;
@@ -114,10 +116,11 @@ fn evaluate_validation(run: &mut Run<'_>, listeners: &mut Listeners<'_, '_>) -> 
     listeners.tell(&Event::Evaluated { split, evaluation: &result? })
 }
 
-/// When the last checkpoint was written, or loaded.
+/// When the last checkpoint was written, or loaded, and how many could not be written since.
 struct Saves {
     step: u64,
     time: Instant,
+    failed: u32,
 }
 
 /// Whether it is time for a checkpoint, so long after the last one.
@@ -129,6 +132,22 @@ fn is_save_due(save_every: Option<u64>, global_step: u64, elapsed: Duration) -> 
 }
 
 impl Saves {
+    /// Saves, and goes on when the files do not let it: the disk may have room again by the time of
+    /// the next checkpoint. Training ends when that has happened too often in a row.
+    fn save_or_warn(&mut self, run: &Run<'_>, listeners: &mut Listeners<'_, '_>) -> Result<(), TrainError> {
+        match self.save(run, listeners) {
+            Err(error) if error.is_of_files() && self.failed < MOST_FAILED_SAVES => {
+                self.failed += 1;
+                self.time = Instant::now();
+                let step = run.global_step;
+                let warning =
+                    format!("step {step} is not saved: {error}. Training goes on and will save again");
+                listeners.tell(&Event::Warning(&warning))
+            }
+            result => result,
+        }
+    }
+
     /// Saves what is not saved yet, and deletes the checkpoints that are too many.
     fn save(&mut self, run: &Run<'_>, listeners: &mut Listeners<'_, '_>) -> Result<(), TrainError> {
         let global_step = run.global_step;
@@ -150,9 +169,12 @@ impl Saves {
             }
             error => error.into(),
         })?;
-        vgg_formats::prune(run.model_dir, KEEP)?;
-        *self = Self { step: global_step, time: Instant::now() };
-        listeners.tell(&Event::Saved { global_step, path: &path })
+        *self = Self { step: global_step, time: Instant::now(), failed: 0 };
+        listeners.tell(&Event::Saved { global_step, path: &path })?;
+        match vgg_formats::prune(run.model_dir, KEEP) {
+            Ok(_) => Ok(()),
+            Err(error) => listeners.tell(&Event::Warning(&format!("old checkpoints are kept: {error}"))),
+        }
     }
 }
 

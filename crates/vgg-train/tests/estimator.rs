@@ -41,7 +41,7 @@ impl Bench {
     }
 
     fn open(&self, name: &str) -> Result<Estimator, TrainError> {
-        let options = OpenOptions { model_dir: self.path(name), batch_size: 7, threads: 0 };
+        let options = OpenOptions { model_dir: self.path(name).into(), batch_size: 7, threads: 0 };
         Estimator::open(&options, &Regression::make)
     }
 }
@@ -435,7 +435,7 @@ fn an_interrupt_at_the_end_of_an_epoch_loses_no_evaluation() {
 #[test]
 fn a_locked_directory_is_left_alone() {
     let bench = Bench::new();
-    let _lock = vgg_formats::lock(&bench.path("model")).unwrap();
+    let _lock = vgg_formats::lock(&bench.path("model").into()).unwrap();
     let before = contents(&bench.path("model"));
     assert_eq!(refused(run_alone(&bench.options("model"))).exit_code(), 75);
     assert_eq!(contents(&bench.path("model")), before);

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 use vgg_arch::{Layer, Network, Shape};
-use vgg_formats::{Checkpoint, CheckpointError, CheckpointState, TensorSet, load, save};
+use vgg_formats::{Checkpoint, CheckpointError, CheckpointState, ModelDir, TensorSet, save};
 
 /// A convolution and a dense layer: 29 values.
 pub fn network() -> Network {
@@ -50,7 +50,13 @@ pub fn state(step: u64) -> CheckpointState {
 
 /// Saves a checkpoint with momentum at `step`.
 pub fn save_at(model_dir: &Path, step: u64) -> PathBuf {
-    save(model_dir, &state(step), &network(), true, give).unwrap()
+    save(&model_dir.into(), &state(step), &network(), true, give).unwrap()
+}
+
+/// Loads the checkpoint in a directory.
+pub fn load(checkpoint: &Path) -> Result<Checkpoint, CheckpointError> {
+    let model_dir = ModelDir::new(checkpoint.parent().unwrap());
+    vgg_formats::load(&model_dir, checkpoint, &network())
 }
 
 /// The bits of all values of a set, parameter by parameter.
@@ -88,7 +94,7 @@ pub fn names(directory: &Path) -> Vec<String> {
 
 /// Asserts that loading finds damage, and gives the message.
 pub fn assert_damaged(checkpoint: &Path, what: &str) -> String {
-    match load(checkpoint, &network()) {
+    match load(checkpoint) {
         Err(error @ CheckpointError::Damaged { .. }) => error.to_string(),
         other => panic!("{what}: expected damage, got {other:?}"),
     }

@@ -202,7 +202,7 @@ pub(crate) fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 
 /// Names of the checkpoints in a model directory.
 pub(crate) fn checkpoints(model_dir: &Path) -> Vec<String> {
-    let steps = vgg_formats::list(model_dir).unwrap();
+    let steps = vgg_formats::list(&model_dir.into()).unwrap();
     steps.iter().map(|(_, path)| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }
 

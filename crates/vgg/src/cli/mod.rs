@@ -128,7 +128,7 @@ fn run(cli: &Cli) -> Result<ExitCode, TrainError> {
 /// The newest checkpoint of a model directory, ready to compute; whatever the user should know of
 /// it is said.
 fn open_estimator(model_dir: &Path, batch_size: usize, threads: usize) -> Result<Estimator, TrainError> {
-    let options = OpenOptions { model_dir: model_dir.to_owned(), batch_size, threads };
+    let options = OpenOptions { model_dir: model_dir.into(), batch_size, threads };
     let estimator = Estimator::open(&options, &vgg::cpu_engine)?;
     estimator.warnings().iter().for_each(|warning| output::note(format_args!("note: {warning}")));
     Ok(estimator)

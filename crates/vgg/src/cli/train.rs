@@ -239,6 +239,6 @@ mod tests {
         assert_eq!(options.length, Some(Length::Epochs(3)));
         assert_eq!(options.arch.as_deref(), Some("vgg16"));
         assert_eq!((options.recipe, options.batch_size, options.seed), (None, None, None));
-        assert_eq!(options.model_dir, Path::new(MODEL_DIR));
+        assert_eq!(options.model_dir.path(), Path::new(MODEL_DIR));
     }
 }
