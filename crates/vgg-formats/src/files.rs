@@ -8,19 +8,26 @@ use std::path::{Path, PathBuf};
 
 /// Creates `path` and the directories above it, so that they survive a power cut.
 pub(crate) fn create_directories(storage: &dyn Storage, path: &Path) -> Result<(), CheckpointError> {
-    let is_directory = |path| matches!(storage.entry(path), Ok(Some(Entry::Directory)));
-    if path.as_os_str().is_empty() || is_directory(path) {
-        return Ok(());
+    let is_directory = |folder: &Path| match storage.entry(folder) {
+        Ok(entry) => Ok(entry == Some(Entry::Directory)),
+        Err(source) => Err(create_error(path, source)),
+    };
+    let mut missing = Vec::new();
+    for folder in path.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
+        if is_directory(folder)? {
+            break;
+        }
+        missing.push(folder);
     }
-    if let Some(parent) = path.parent() {
-        create_directories(storage, parent)?;
+    for folder in missing.into_iter().rev() {
+        match storage.create_directory(folder) {
+            // Somebody else was faster.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && is_directory(folder)? => {}
+            result => result.map_err(|source| create_error(folder, source))?,
+        }
+        sync_parent(storage, folder)?;
     }
-    match storage.create_directory(path) {
-        // Somebody else was faster.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && is_directory(path) => {}
-        result => result.map_err(|source| create_error(path, source))?,
-    }
-    sync_parent(storage, path)
+    Ok(())
 }
 
 /// Creates the directory `path`, in place of whatever a dead process left there.
@@ -51,10 +58,8 @@ pub(crate) fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Resul
 
 /// Makes the name of `path` durable.
 fn sync_parent(storage: &dyn Storage, path: &Path) -> Result<(), CheckpointError> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(storage, parent),
-        _ => sync_directory(storage, Path::new(".")),
-    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    storage.sync_directory(parent.unwrap_or(Path::new("."))).map_err(|source| write_error(path, source))
 }
 
 /// Makes the names in a directory durable.

@@ -2,16 +2,23 @@
 
 #![allow(dead_code)] // Each test program uses a part.
 
+pub(crate) mod simulated;
+
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vgg_arch::random::{Purpose, Random};
 use vgg_arch::{Initialiser, Layer, Network};
+use vgg_data::Source;
 use vgg_engine::{Dropout, Engine, EngineError, EngineInfo, EngineOptions, Outcome, State, UpdateRule};
-use vgg_train::{Event, Listener, TrainError};
+use vgg_formats::ModelDir;
+use vgg_train::{Event, Length, Listener, TrainError, TrainOptions};
 
 pub(crate) const SIDE: usize = 4;
 pub(crate) const CLASSES: usize = 3;
+
+/// Where the runs on a simulated file system are kept.
+pub(crate) const MODEL: &str = "/runs/of/mine";
 
 /// Softmax regression with dropout of half the pixels, in place of whatever network is asked for.
 pub(crate) struct Regression {
@@ -182,6 +189,25 @@ fn write_idx(path: &Path, sizes: &[usize], values: &[u8]) {
     bytes.extend(sizes.iter().flat_map(|&size| (size as u32).to_be_bytes()));
     bytes.extend(values);
     fs::write(path, bytes).unwrap();
+}
+
+/// Twelve steps of ten pictures, two epochs, saved every second: the last save deletes an old
+/// checkpoint.
+pub(crate) fn small_run(data: &Path, model_dir: ModelDir) -> TrainOptions {
+    TrainOptions {
+        data: Some(Source::Folder(data.to_owned())),
+        batch_size: Some(10),
+        length: Some(Length::Steps(12)),
+        save_every: Some(2),
+        ..TrainOptions::new(model_dir)
+    }
+}
+
+/// The lines of a file without what depends on time.
+pub(crate) fn without_seconds(bytes: &[u8]) -> Vec<u8> {
+    let Ok(text) = str::from_utf8(bytes) else { return bytes.to_vec() };
+    let lines = text.lines().map(|line| line.split(",\"seconds\":").next().unwrap_or(line));
+    lines.collect::<Vec<_>>().join("\n").into_bytes()
 }
 
 /// Every file below a folder with its bytes, in order of names.

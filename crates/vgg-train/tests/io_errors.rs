@@ -1,0 +1,135 @@
+//! Each file operation of a run fails in turn, once and for good, with every error of
+//! [`FAULTS`]: training goes on or ends with 73 or 74 and names a file, what was saved before is
+//! still there, and the same command ends with the same bits once the disk is well again.
+//!
+//! `VGG_IO_ERRORS=all` tries every error on every operation; by default they take turns.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use support::simulated::{FAULTS, Fault, Simulated};
+use support::{MODEL, Regression, Tell, small_run, write_data};
+use vgg_formats::ModelDir;
+use vgg_train::{Event, TrainError, train};
+
+/// What happened in a run.
+#[derive(Default)]
+struct Course {
+    began: Option<u64>,
+    saved: Option<u64>,
+    warnings: Vec<String>,
+}
+
+fn run(data: &Path, storage: &Simulated) -> (Course, Result<(), TrainError>) {
+    let mut course = Course::default();
+    let mut listener = Tell(|event: &Event<'_>| {
+        match event {
+            Event::Started(run) | Event::Resumed(run) => course.began = Some(run.global_step),
+            Event::Saved { global_step, .. } => course.saved = Some(*global_step),
+            Event::Warning(warning) => course.warnings.push((*warning).to_owned()),
+            _ => {}
+        }
+        Ok(())
+    });
+    let options = small_run(data, ModelDir::on(Arc::new(storage.clone()), MODEL));
+    let trained = train(&options, &Regression::make, &mut [&mut listener], &AtomicBool::new(false));
+    (course, trained.map(drop))
+}
+
+fn outcome(storage: &Simulated) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = storage.contents(Path::new(MODEL)).into_iter();
+    let files =
+        files.filter(|(path, _)| path.starts_with("ckpt-000000012") || path.ends_with("metrics.jsonl"));
+    files.map(|(path, bytes)| (path, support::without_seconds(&bytes))).collect()
+}
+
+#[test]
+fn every_failing_operation_leaves_what_was_saved_and_a_run_that_goes_on() {
+    let all = std::env::var("VGG_IO_ERRORS").is_ok_and(|value| value == "all");
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_data(&data, 1);
+    let whole = Simulated::new();
+    run(&data, &whole).1.unwrap();
+    let (operations, expected) = (whole.operations(), outcome(&whole));
+    let (mut ended, mut went_on) = (0, 0);
+    for at in 0..operations {
+        for (turn, &(name, number)) in FAULTS.iter().enumerate() {
+            if !all && at as usize % FAULTS.len() != turn {
+                continue;
+            }
+            // An interrupted call is tried again, for ever if need be: it can happen but not last.
+            let lasting: &[bool] = if name == "EINTR" { &[false] } else { &[false, true] };
+            for &lasts in lasting {
+                let what = format!("operation {at} of {operations}, {name}, lasting: {lasts}");
+                let storage = Simulated::new().with(Fault::Error { at, number, lasts });
+                match fail_and_go_on(&data, storage, &expected, &what) {
+                    true => went_on += 1,
+                    false => ended += 1,
+                }
+            }
+        }
+    }
+    assert!(ended > 0 && went_on > 0);
+    println!("I/O errors: {operations} operations, {ended} runs ended with 73 or 74, {went_on} went on");
+}
+
+/// Runs on a disk that fails, then on the same one when it is well again; whether the first run
+/// reached its end.
+fn fail_and_go_on(data: &Path, storage: Simulated, expected: &[(PathBuf, Vec<u8>)], what: &str) -> bool {
+    let (course, result) = run(data, &storage);
+    let storage = storage.with(Fault::Never);
+    let reached = match result {
+        Ok(()) => true,
+        Err(error) => {
+            let message = error.to_string();
+            assert!(matches!(error.exit_code(), 73 | 74), "{what}: {} {message}", error.exit_code());
+            assert!(message.contains(" /runs"), "{what}: no file in {message:?}");
+            assert_eq!(message.lines().count(), 1, "{what}: {message:?}");
+            false
+        }
+    };
+    assert!(
+        course.warnings.iter().all(|warning| warning.contains(" /runs")),
+        "{what}: {:?}",
+        course.warnings
+    );
+    let (again, result) = run(data, &storage);
+    if let Err(error) = result {
+        panic!("{what}: when the disk is well again: {error}");
+    }
+    assert!(again.began >= course.saved, "{what}: saved {:?}, gone on from {:?}", course.saved, again.began);
+    assert_eq!(outcome(&storage), expected, "{what}");
+    reached
+}
+
+/// A disk that is full for a while costs the checkpoints of that time, with a word about each.
+#[test]
+fn a_disk_that_is_full_for_a_while_costs_no_more_than_the_checkpoints_of_that_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_data(&data, 1);
+    let storage = Simulated::new();
+    let mut warnings = Vec::new();
+    let mut saved = Vec::new();
+    let full = Fault::Error { at: 0, number: FAULTS[0].1, lasts: true };
+    let mut listener = Tell(|event: &Event<'_>| {
+        match event {
+            Event::Step(step) if step.global_step == 3 => drop(storage.clone().with(full)),
+            Event::Step(step) if step.global_step == 7 => drop(storage.clone().with(Fault::Never)),
+            Event::Warning(warning) => warnings.push((*warning).to_owned()),
+            Event::Saved { global_step, .. } => saved.push(*global_step),
+            _ => {}
+        }
+        Ok(())
+    });
+    let options = small_run(&data, ModelDir::on(Arc::new(storage.clone()), MODEL));
+    train(&options, &Regression::make, &mut [&mut listener], &AtomicBool::new(false)).map(drop).unwrap();
+    assert_eq!(saved, [2, 8, 10, 12]);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].starts_with("step 4 is not saved: cannot "), "{warnings:?}");
+    let metrics = String::from_utf8(outcome(&storage).pop().unwrap().1).unwrap();
+    assert_eq!(metrics.matches("\"step\"").count(), 12, "no line is missing: {metrics}");
+}
