@@ -1,10 +1,11 @@
 //! Stopping and resuming with the real engine: a small convolutional network with dropout, stopped
-//! twice in mid-epoch and gone on with on another number of threads, ends with the same bits.
+//! at any step and gone on with on another number of threads, ends with the same bits.
 
 mod support;
 
 use std::sync::atomic::AtomicBool;
-use support::{contents, write_data};
+use support::{contents, without_seconds, write_data};
+use tempfile::TempDir;
 use vgg_arch::{Layer, Network};
 use vgg_data::Source;
 use vgg_engine::{Engine, EngineError, EngineOptions, Precision};
@@ -22,35 +23,68 @@ fn make(network: &Network, options: &EngineOptions) -> Result<Box<dyn Engine>, E
     vgg_engine::cpu_engine(&Network { layers, ..network.clone() }, options)
 }
 
-#[test]
-fn resuming_changes_no_bit() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    write_data(&data, 1);
-    let recipes = ["tutorial", "fast"].into_iter();
-    for (recipe, precision) in
-        recipes.flat_map(|recipe| [Precision::F32, Precision::Bf16].map(|precision| (recipe, precision)))
-    {
-        let model_dir = |name: &str| folder.path().join(format!("{recipe}-{precision:?}-{name}"));
-        let train_on = |name: &str, threads: usize, stop_at: Option<u64>| {
+/// What a run leaves that must not depend on how it came there: the last checkpoint with weights
+/// and momentum, and the metrics without what depends on time.
+type Outcome = (Vec<(String, Vec<u8>)>, Vec<u8>);
+
+/// A run of fifty steps with an evaluation after every sixth, and the ways to make it.
+struct Fifty {
+    folder: TempDir,
+    recipe: &'static str,
+    precision: Precision,
+}
+
+impl Fifty {
+    fn new(recipe: &'static str, precision: Precision) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_data(&folder.path().join("data"), 1);
+        Self { folder, recipe, precision }
+    }
+
+    /// Trains with so many threads until each of the steps in turn, always from what is on disk.
+    fn train(&self, name: &str, parts: &[(usize, u64)]) -> Outcome {
+        let model_dir = self.folder.path().join(name);
+        for &(threads, stop_at) in parts {
             let options = TrainOptions {
-                data: Some(Source::Folder(data.clone())),
-                recipe: Some(recipe.into()),
+                data: Some(Source::Folder(self.folder.path().join("data"))),
+                recipe: Some(self.recipe.into()),
                 batch_size: Some(10),
-                length: Some(Length::Steps(20)),
-                precision: Some(precision),
+                length: Some(Length::Steps(STEPS)),
+                precision: Some(self.precision),
                 threads,
-                stop_at,
-                ..TrainOptions::new(model_dir(name))
+                stop_at: Some(stop_at),
+                ..TrainOptions::new(&model_dir)
             };
-            train(&options, &make, &mut [], &AtomicBool::new(false)).map(|trained| trained.ending).unwrap()
-        };
-        assert_eq!(train_on("whole", 1, None), Ending::Finished);
-        assert_eq!(train_on("parts", 2, Some(7)), Ending::Stopped);
-        assert_eq!(train_on("parts", 1, Some(13)), Ending::Stopped);
-        assert_eq!(train_on("parts", 3, None), Ending::Finished);
-        let last = |name| contents(&model_dir(name).join("ckpt-000000020"));
-        assert_eq!(last("parts"), last("whole"), "{recipe} in {precision:?}");
+            let trained = train(&options, &make, &mut [], &AtomicBool::new(false)).unwrap();
+            assert_eq!(trained.ending, if stop_at < STEPS { Ending::Stopped } else { Ending::Finished });
+            assert_eq!(trained.estimator.global_step(), stop_at);
+        }
+        let metrics = std::fs::read(model_dir.join("metrics.jsonl")).unwrap();
+        (contents(&model_dir.join("ckpt-000000050")), without_seconds(&metrics))
+    }
+}
+
+const STEPS: u64 = 50;
+
+/// Stopped at every step, in mid-epoch or not, and gone on with another number of threads; and once
+/// more on the way to the end.
+#[test]
+fn resuming_at_any_step_changes_no_bit() {
+    for (recipe, precision) in
+        [("fast", Precision::F32), ("fast", Precision::Bf16), ("tutorial", Precision::F32)]
+    {
+        let fifty = Fifty::new(recipe, precision);
+        let whole = fifty.train("whole", &[(1, STEPS)]);
+        let momentum = whole.0.iter().any(|(name, _)| name == "optimizer.safetensors");
+        assert_eq!(momentum, recipe == "fast");
+        assert_eq!(whole.1.split(|&byte| byte == b'\n').count(), 50 + 8, "steps and evaluations");
+        for step in 1..STEPS {
+            let again = step + (STEPS - step) / 2;
+            let parts = [(2, step), (1, again.max(step + 1).min(STEPS)), (3, STEPS)];
+            let parts = if parts[1].1 == STEPS { &parts[..2] } else { &parts[..] };
+            let outcome = fifty.train(&step.to_string(), parts);
+            assert_eq!(outcome, whole, "{recipe} in {precision:?}, stopped at {step} and {again}");
+        }
     }
 }
 
