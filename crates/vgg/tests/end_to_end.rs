@@ -3,13 +3,15 @@
 
 mod common;
 
-use common::{assert_error, command, json, run, stderr, text};
+#[cfg(unix)]
+use common::interrupt;
+use common::{assert_error, command, idx, json, run, stderr, text};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 #[cfg(unix)]
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Stdio};
 use tempfile::tempdir;
 use vgg::{Dataset, Source, Split, Splits, write_png};
 
@@ -32,14 +34,6 @@ fn few_pictures(directory: &Path) {
         let labels: Vec<u8> = data.labels()[..count].iter().map(|&label| label as u8).collect();
         fs::write(folder.join(format!("{prefix}-labels-idx1-ubyte")), idx(&[count], &labels)).unwrap();
     }
-}
-
-/// An IDX file of bytes: two zeros, the type 8, the number of dimensions, and each of them.
-fn idx(sizes: &[usize], values: &[u8]) -> Vec<u8> {
-    let mut file = vec![0, 0, 8, sizes.len() as u8];
-    sizes.iter().for_each(|&size| file.extend((size as u32).to_be_bytes()));
-    file.extend(values);
-    file
 }
 
 fn write_digit(path: &Path, data: &Dataset, index: usize) {
@@ -247,13 +241,6 @@ fn wait_for(log: &mut BufReader<ChildStderr>, beginning: &str) {
         line.clear();
         assert!(log.read_line(&mut line).unwrap() > 0, "the run ended before {beginning:?}");
     }
-}
-
-/// The signal is sent by the system's `kill`, so that the test needs no unsafe code.
-#[cfg(unix)]
-fn interrupt(child: &Child) {
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(killed.unwrap().success());
 }
 
 /// Standard output and the rest of standard error of a program that ends with `code`.

@@ -1,6 +1,11 @@
 //! Running the program, for the tests of the command line.
+#![allow(dead_code)] // Every test takes what it needs.
+
+pub(crate) mod long;
 
 use std::path::Path;
+#[cfg(unix)]
+use std::process::Child;
 use std::process::{Command, Output};
 
 /// The program with `arguments`, in the folder `directory`, not yet started.
@@ -42,4 +47,20 @@ pub(crate) fn assert_error(output: &Output, code: i32, part: &str) {
     let first = message.lines().find(|line| line.starts_with("error: "));
     assert!(first.is_some_and(|line| line.contains(part)), "expected {part:?} in {message:?}");
     assert!(!message.contains("panicked"), "{message}");
+}
+
+/// Asks the program to stop. The signal is sent by the system's `kill`, so that the test needs no
+/// unsafe code.
+#[cfg(unix)]
+pub(crate) fn interrupt(child: &Child) {
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+}
+
+/// An IDX file of bytes: two zeros, the type 8, the number of dimensions, and each of them.
+pub(crate) fn idx(sizes: &[usize], values: &[u8]) -> Vec<u8> {
+    let mut file = vec![0, 0, 8, sizes.len() as u8];
+    sizes.iter().for_each(|&size| file.extend((size as u32).to_be_bytes()));
+    file.extend(values);
+    file
 }
