@@ -68,7 +68,6 @@ struct Trial<'a> {
 }
 
 /// What must be the same with and without kills.
-#[derive(Debug, PartialEq)]
 struct Results {
     /// SHA-256 of each file of the last checkpoint.
     hashes: BTreeMap<String, String>,
@@ -81,7 +80,7 @@ impl<'a> Trial<'a> {
     fn new(scratch: &'a Path, precision: &'static str) -> Self {
         clear(scratch);
         let begin = Instant::now();
-        let (status, log) = start(scratch, precision, 0, LONGEST);
+        let Start { status, log, .. } = Start::run(scratch, precision, 0, LONGEST);
         let duration = begin.elapsed();
         assert!(status.success(), "{}", log.0);
         let kernels = log.after("kernels   ").expect("the log names the kernels").to_owned();
@@ -99,8 +98,9 @@ impl<'a> Trial<'a> {
             let before = newest(&model_dir);
             let is_killed = tally.kills() < goal;
             let delay = if is_killed { self.duration.mul_f64(tally.next_unit()) } else { LONGEST };
-            let (status, log) = start(self.scratch, self.precision, number, delay);
-            check_start(&log, before, &model_dir);
+            let start = Start::run(self.scratch, self.precision, number, delay);
+            start.check(before, &model_dir);
+            let Start { status, log, .. } = start;
             tally.starts += 1;
             tally.resumed += u64::from(log.began().is_some_and(|step| step > 0));
             if status.success() {
@@ -112,7 +112,12 @@ impl<'a> Trial<'a> {
             tally.kills_by_phase[Phase::of(&log, &model_dir) as usize] += 1;
             leftovers(&model_dir).for_each(|folder| drop(File::create(folder.join(MARK)).unwrap()));
         }
-        assert_eq!(Results::read(self.scratch), self.whole, "with kills, and without");
+        let results = Results::read(self.scratch);
+        assert_eq!(results.hashes, self.whole.hashes, "with kills, and without");
+        for (line, whole) in results.metrics.iter().zip(&self.whole.metrics) {
+            assert_eq!(line, whole, "with kills, and without");
+        }
+        assert_eq!(results.metrics.len(), self.whole.metrics.len(), "lines of metrics.jsonl");
         tally.runs += 1;
     }
 }
@@ -173,35 +178,67 @@ fn leftovers(model_dir: &Path) -> impl Iterator<Item = PathBuf> {
     names(model_dir).into_iter().filter(is_left).map(|name| model_dir.join(name))
 }
 
-/// Starts the program, and kills it after `delay` if it has not ended before.
-fn start(scratch: &Path, precision: &str, number: u64, delay: Duration) -> (ExitStatus, Log) {
-    let (steps, save_every) = (STEPS.to_string(), SAVE_EVERY.to_string());
-    let log = scratch.join(format!("run/{number}.log"));
-    let mut child = command(scratch, SMALL)
-        .args(["--steps", &steps, "--save-every", &save_every])
-        .args(["--precision", precision, "--model-dir", "run/model"])
-        .stdout(Stdio::null())
-        .stderr(File::create(&log).unwrap())
-        .spawn()
-        .expect("the program starts");
-    let begin = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
+/// A start of the program, and how it ended.
+struct Start {
+    status: ExitStatus,
+    log: Log,
+    /// A folder left by an earlier kill that was still there when the program said that it goes on.
+    not_removed: Option<PathBuf>,
+}
+
+impl Start {
+    /// Starts the program, and kills it after `delay` if it has not ended before.
+    fn run(scratch: &Path, precision: &str, number: u64, delay: Duration) -> Self {
+        let (steps, save_every) = (STEPS.to_string(), SAVE_EVERY.to_string());
+        let path = scratch.join(format!("run/{number}.log"));
+        let mut child = command(scratch, SMALL)
+            .args(["--steps", &steps, "--save-every", &save_every])
+            .args(["--precision", precision, "--model-dir", "run/model"])
+            .stdout(Stdio::null())
+            .stderr(File::create(&path).unwrap())
+            .spawn()
+            .expect("the program starts");
+        let (begin, mut goes_on, mut not_removed) = (Instant::now(), false, None);
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if begin.elapsed() >= delay {
+                child.kill().unwrap();
+                break child.wait().unwrap();
+            }
+            if !goes_on && Log::read(&path).began().is_some() {
+                // Seen long before the next save, which would take the name of a folder over.
+                not_removed = leftovers(&model_dir(scratch)).find(|folder| folder.join(MARK).exists());
+                goes_on = true;
+            }
+            sleep(Duration::from_millis(1));
+        };
+        Self { status, log: Log::read(&path), not_removed }
+    }
+
+    /// Makes sure that the program has found what was there, `before` being the newest checkpoint,
+    /// and has cleaned up after the start before.
+    fn check(&self, before: u64, model_dir: &Path) {
+        let log = &self.log;
+        for word in ["Warning", "note:", "error:", "panicked"] {
+            assert!(!log.0.contains(word), "{word} in {}", log.0);
         }
-        if begin.elapsed() >= delay {
-            child.kill().unwrap();
-            break child.wait().unwrap();
-        }
-        sleep(Duration::from_millis(1));
-    };
-    (status, Log(fs::read_to_string(log).unwrap()))
+        let names = names(model_dir);
+        assert!(!names.iter().any(|name| name.starts_with("damaged")), "{names:?}");
+        assert_eq!(log.began().unwrap_or(before), before, "not from the newest checkpoint: {}", log.0);
+        assert_eq!(self.not_removed, None, "left by an earlier kill");
+    }
 }
 
 /// What a start has written on standard error.
 struct Log(String);
 
 impl Log {
+    fn read(path: &Path) -> Self {
+        Self(fs::read_to_string(path).unwrap())
+    }
+
     /// The rest of the last whole line with this beginning.
     fn after(&self, beginning: &str) -> Option<&str> {
         let whole = self.0.split_inclusive('\n').filter(|line| line.ends_with('\n'));
@@ -226,19 +263,6 @@ impl Log {
 fn leading_number(text: &str) -> u64 {
     let digits = text.split(|letter: char| !letter.is_ascii_digit()).next().unwrap_or_default();
     digits.parse().unwrap_or_else(|_| panic!("no number at the beginning of {text:?}"))
-}
-
-/// Makes sure that a start has found what was there, `before` being the newest checkpoint, and has
-/// cleaned up after the one before.
-fn check_start(log: &Log, before: u64, model_dir: &Path) {
-    for word in ["Warning", "note:", "error:", "panicked"] {
-        assert!(!log.0.contains(word), "{word} in {}", log.0);
-    }
-    assert!(!names(model_dir).iter().any(|name| name.starts_with("damaged")), "{:?}", names(model_dir));
-    let Some(began) = log.began() else { return };
-    assert_eq!(began, before, "the newest checkpoint was that of step {before}: {}", log.0);
-    let old = leftovers(model_dir).find(|folder| folder.join(MARK).exists());
-    assert_eq!(old, None, "not removed by the start after the kill that left it");
 }
 
 /// Steps that were made and are not in the newest checkpoint. `said` is the last step that the
