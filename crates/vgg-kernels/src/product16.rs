@@ -14,6 +14,8 @@
 pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod definition;
 pub(crate) mod portable;
 
 use crate::element::Bf16;

@@ -271,7 +271,7 @@ fn processor_has_tiles() -> bool {
 }
 
 #[allow(unused_unsafe)] // The oldest Rust that builds this counts the call as unsafe, later ones do not.
-fn cpuid(leaf: u32, part: u32) -> CpuidResult {
+pub(super) fn cpuid(leaf: u32, part: u32) -> CpuidResult {
     // SAFETY: every x86-64 processor has the instruction.
     unsafe { __cpuid_count(leaf, part) }
 }
