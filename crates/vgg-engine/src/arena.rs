@@ -88,7 +88,8 @@ pub(crate) fn bytes(values: &mut [f32]) -> &mut [u8] {
 /// memory works without them, so a refusal does not matter.
 fn advise_huge_pages(memory: *mut u8, len: usize) {
     #[cfg(target_os = "linux")]
-    // SAFETY: the range is memory of ours, and the advice does not change its contents.
+    // SAFETY: the range is memory of ours; the advice changes no contents, neither there nor in what
+    // else may lie on the last page.
     unsafe {
         libc::madvise(memory.cast(), len, libc::MADV_HUGEPAGE);
     }

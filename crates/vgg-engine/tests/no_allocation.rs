@@ -1,5 +1,7 @@
 //! A training step allocates nothing after the first.
 
+#![allow(unsafe_code)]
+
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};

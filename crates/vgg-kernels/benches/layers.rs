@@ -13,6 +13,8 @@
 //! counted, and Winograd's algorithm is credited with those that it spares. Each figure is the best
 //! of several runs, since whatever disturbs a run makes it slower.
 
+#![allow(unsafe_code)]
+
 use std::time::{Duration, Instant};
 use vgg_kernels::contraction::{Algorithm, Run};
 use vgg_kernels::{Bf16, Contraction, Format, Kernels, Map, Operand, Pool, TILE, Tier, WeightGradient};
@@ -176,7 +178,8 @@ fn filled<T: Copy>(value: T, len: usize) -> Vec<T> {
     {
         let start = (values.as_ptr() as usize).next_multiple_of(4096);
         let end = values.as_ptr() as usize + len * size_of::<T>();
-        // SAFETY: the pages are the vector's own, and the advice does not change their contents.
+        // SAFETY: the pages hold the vector; the advice changes no contents, neither there nor in what
+        // else may lie on the last page.
         unsafe { libc::madvise(start as *mut _, end.saturating_sub(start), libc::MADV_HUGEPAGE) };
     }
     values.resize(len, value);

@@ -153,7 +153,8 @@ pub(crate) struct Tiles {
 impl Drop for Tiles {
     fn drop(&mut self) {
         if let Some(TileRegisters { release, .. }) = self.registers {
-            // SAFETY: the kernels that this came from are the proof that this processor has them.
+            // SAFETY: the kernels that this came from are the proof that this processor has them. It is
+            // dropped by the thread whose registers it stands for, since it cannot be sent.
             unsafe { release() };
         }
     }
@@ -175,6 +176,8 @@ macro_rules! per_tier {
             #[allow(clippy::too_many_arguments)]
             fn body $(<$element: $crate::Element>)? ($($argument: $type),*) $body
 
+            /// # Safety
+            /// The processor has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments)]
@@ -182,6 +185,8 @@ macro_rules! per_tier {
                 body($($argument),*)
             }
 
+            /// # Safety
+            /// The processor has these features.
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             #[allow(clippy::too_many_arguments)]

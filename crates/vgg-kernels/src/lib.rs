@@ -11,6 +11,8 @@
 //! `unsafe` is used for vector instructions, which need a processor that has them, and for
 //! parallel tasks that write to disjoint parts of one slice.
 
+#![allow(unsafe_code)]
+
 pub mod contraction;
 pub mod element;
 pub mod gather;

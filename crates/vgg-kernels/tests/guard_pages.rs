@@ -5,6 +5,7 @@
 //! AddressSanitizer finds the same in what the compiler emits, but knows nothing of inline assembly,
 //! which the products on AMX are.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![allow(unsafe_code)]
 
 use std::ops::{Deref, DerefMut};
 use std::os::unix::process::ExitStatusExt;

@@ -214,7 +214,8 @@ impl PixelSum<'_> {
                     c_column: 1,
                     accumulate: false,
                 };
-                // SAFETY: the lists name pixels inside the maps and taps inside the weights, whose
+                // SAFETY: holding the kernels is the proof that this processor has them, and `_tiles`
+                // is what they need; the lists name pixels inside the maps and taps inside the weights, whose
                 // buffers' lengths were checked; a second group is named only where there is one;
                 // the sums are this task's own.
                 unsafe { kernel(&product) };
@@ -532,7 +533,8 @@ impl WeightSum<'_> {
             c_column,
             accumulate,
         };
-        // SAFETY: the lists name pixels inside the two transposed maps, whose lengths follow from
+        // SAFETY: holding the kernels is the proof that this processor has them, and `run` got the
+        // tiles that they need; the lists name pixels inside the two transposed maps, whose lengths follow from
         // the same shapes; `c` is what the sink gave for this square, which is this task's own.
         unsafe { (run.kernels.product16)(&product) };
     }

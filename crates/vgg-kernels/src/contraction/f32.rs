@@ -227,7 +227,8 @@ impl PixelSum<'_> {
                     base,
                     relu: self.relu,
                 };
-                // SAFETY: the lists name pixels inside the maps and taps inside the weights, whose
+                // SAFETY: holding the kernels is the proof that this processor has them; the lists name
+                // pixels inside the maps and taps inside the weights, whose
                 // buffers' lengths were checked; tasks differ in blocks or rows, so no two write
                 // the same tile.
                 unsafe { kernel(&product) };
@@ -311,7 +312,8 @@ impl Contraction {
             base,
             relu: false,
         };
-        // SAFETY: the lists name pixels inside the two maps, whose buffers' lengths were checked;
+        // SAFETY: holding the kernels is the proof that this processor has them; the lists name
+        // pixels inside the two maps, whose buffers' lengths were checked;
         // `c` is what the sink gave for these tiles, which are this task's own.
         unsafe { (run.kernels.product_transposed)(&product) };
     }

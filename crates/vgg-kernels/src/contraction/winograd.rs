@@ -363,7 +363,8 @@ impl Strip<'_> {
             base: Base::Zero,
             relu: false,
         };
-        // SAFETY: the pairs name points inside the cell's inputs and the weights, whose lengths are
+        // SAFETY: holding the kernels is the proof that this processor has them; the pairs name
+        // points inside the cell's inputs and the weights, whose lengths are
         // made for them; the results are this task's own.
         unsafe { (self.run.kernels.product)(&product) };
     }

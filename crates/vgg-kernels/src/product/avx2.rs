@@ -32,6 +32,9 @@ pub(crate) unsafe fn product_spread(product: &Product<'_>) {
 }
 
 /// `ROWS` rows from `row` on, all columns.
+///
+/// # Safety
+/// As [`product`]; the product has `ROWS` rows from `row` on.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn block<const ROWS: usize, const KIND: u8>(product: &Product<'_>, row: usize) {
     let [row_step, k_step, a_unit, ..] = distances::<KIND>(product);
@@ -60,6 +63,9 @@ unsafe fn block<const ROWS: usize, const KIND: u8>(product: &Product<'_>, row: u
 }
 
 /// Adds the outer product of `ROWS` values of A and one row of B.
+///
+/// # Safety
+/// As [`product`]; `a` points to the first of `ROWS` values at distances of `row_step`, `b` to 16 values.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn step<const ROWS: usize>(
@@ -80,6 +86,9 @@ unsafe fn step<const ROWS: usize>(
 }
 
 /// Adds the base, applies ReLU and writes C. ReLU keeps NaN, so that a run that diverges shows.
+///
+/// # Safety
+/// As [`product`]; the product has `ROWS` rows from `row` on, and column `column`.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn store<const ROWS: usize, const KIND: u8>(

@@ -42,12 +42,16 @@ pub(crate) unsafe fn product_spread(product: &Product<'_>) {
     }
 }
 
+/// # Safety
+/// As [`block`], with two columns.
 #[target_feature(enable = "avx512f")]
 unsafe fn two_columns<const ROWS: usize, const KIND: u8>(product: &Product<'_>, row: usize) {
     // SAFETY: the caller's promises are passed on.
     unsafe { block::<ROWS, 2, KIND>(product, row) }
 }
 
+/// # Safety
+/// As [`block`], with one column.
 #[target_feature(enable = "avx512f")]
 unsafe fn one_column<const ROWS: usize, const KIND: u8>(product: &Product<'_>, row: usize) {
     // SAFETY: the caller's promises are passed on.
@@ -55,6 +59,9 @@ unsafe fn one_column<const ROWS: usize, const KIND: u8>(product: &Product<'_>, r
 }
 
 /// `ROWS` rows from `row` on, `COLUMNS` tiles wide.
+///
+/// # Safety
+/// As [`product`]; the product has `ROWS` rows from `row` on, and `COLUMNS` columns.
 #[target_feature(enable = "avx512f")]
 #[inline]
 unsafe fn block<const ROWS: usize, const COLUMNS: usize, const KIND: u8>(product: &Product<'_>, row: usize) {
@@ -81,6 +88,10 @@ unsafe fn block<const ROWS: usize, const COLUMNS: usize, const KIND: u8>(product
 }
 
 /// Adds the outer product of `ROWS` values of A and `COLUMNS` rows of B.
+///
+/// # Safety
+/// As [`product`]; `a` points to the first of `ROWS` values at distances of `row_step`, `b` to the first
+/// of `COLUMNS` rows of 16 values at distances of `b_column` tiles.
 #[target_feature(enable = "avx512f")]
 #[inline]
 unsafe fn step<const ROWS: usize, const COLUMNS: usize>(
@@ -106,6 +117,9 @@ unsafe fn step<const ROWS: usize, const COLUMNS: usize>(
 }
 
 /// Adds the base, applies ReLU and writes C. ReLU keeps NaN, so that a run that diverges shows.
+///
+/// # Safety
+/// As [`block`].
 #[target_feature(enable = "avx512f")]
 #[inline]
 unsafe fn store<const ROWS: usize, const COLUMNS: usize, const KIND: u8>(

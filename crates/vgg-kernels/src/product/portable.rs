@@ -23,6 +23,9 @@ pub(crate) unsafe fn product_spread(product: &Product<'_>) {
 }
 
 /// `ROWS` rows from `row` on, all columns.
+///
+/// # Safety
+/// As [`super::ProductFn`]; the product has `ROWS` rows from `row` on.
 unsafe fn block<const ROWS: usize, const KIND: u8>(product: &Product<'_>, row: usize) {
     let [row_step, k_step, a_unit, ..] = distances::<KIND>(product);
     for column in 0..product.columns {
@@ -67,7 +70,7 @@ unsafe fn step<const ROWS: usize>(
 /// Adds the base, applies ReLU and writes C. ReLU keeps NaN, so that a run that diverges shows.
 ///
 /// # Safety
-/// As [`super::ProductFn`].
+/// As [`super::ProductFn`]; the product has `ROWS` rows from `row` on, and column `column`.
 unsafe fn store<const ROWS: usize, const KIND: u8>(
     sums: &[[f32; TILE]; ROWS],
     product: &Product<'_>,

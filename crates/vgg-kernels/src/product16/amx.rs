@@ -49,10 +49,16 @@ static CONFIGURATION: Configuration = Configuration {
 /// [`is_available`] is true.
 pub(crate) unsafe fn configure() {
     // SAFETY: the instruction is there, as the caller promises. It reads the 64 bytes of a valid
-    // configuration, and sets tile registers, which compiled code does not use.
+    // configuration, and clears the tile registers, which are named.
     unsafe {
-        asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, readonly, preserves_flags))
-    };
+        asm!(
+            "ldtilecfg [{}]",
+            in(reg) &raw const CONFIGURATION,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
 }
 
 /// Gives the tile registers of this thread up, so that the system need not save them.
@@ -60,9 +66,16 @@ pub(crate) unsafe fn configure() {
 /// # Safety
 /// [`is_available`] is true.
 pub(crate) unsafe fn release() {
-    // SAFETY: the instruction is there, as the caller promises. It clears tile registers, which
-    // compiled code does not use.
-    unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
+    // SAFETY: the instruction is there, as the caller promises. It clears the tile registers, which
+    // are named, and touches no memory.
+    unsafe {
+        asm!(
+            "tilerelease",
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, nomem, preserves_flags),
+        );
+    }
 }
 
 /// The addresses and distances of a product, in bytes, in the order in which [`block`] reads them:
@@ -283,6 +296,8 @@ fn system_keeps_tiles() -> bool {
     osxsave && unsafe { enabled_states() } & (0b11 << 17) == 0b11 << 17
 }
 
+/// # Safety
+/// The processor has XGETBV, and the system has enabled it.
 #[target_feature(enable = "xsave")]
 fn enabled_states() -> u64 {
     // SAFETY: register 0 always exists.

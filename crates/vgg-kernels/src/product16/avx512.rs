@@ -25,6 +25,8 @@ pub(crate) unsafe fn product_spread(product: &Product16<'_>) {
     unsafe { all_rows::<true>(product) }
 }
 
+/// # Safety
+/// As [`product`].
 #[target_feature(enable = "avx512f,avx512bf16")]
 unsafe fn all_rows<const SPREAD: bool>(product: &Product16<'_>) {
     for tile in 0..2 {
@@ -37,6 +39,9 @@ unsafe fn all_rows<const SPREAD: bool>(product: &Product16<'_>) {
 }
 
 /// Computes at most `rest` rows, and returns how many.
+///
+/// # Safety
+/// As [`product`]; the tile has `rest` rows from `row` on.
 #[target_feature(enable = "avx512f,avx512bf16")]
 unsafe fn rows<const SPREAD: bool>(product: &Product16<'_>, tile: usize, row: usize, rest: usize) -> usize {
     // SAFETY: the caller's promises are passed on.
@@ -54,6 +59,8 @@ unsafe fn rows<const SPREAD: bool>(product: &Product16<'_>, tile: usize, row: us
     }
 }
 
+/// # Safety
+/// As [`product`]; the tile has `ROWS` rows from `row` on, and there are `COLUMNS` columns.
 #[target_feature(enable = "avx512f,avx512bf16")]
 unsafe fn block<const ROWS: usize, const COLUMNS: usize, const SPREAD: bool>(
     product: &Product16<'_>,
@@ -92,6 +99,10 @@ unsafe fn block<const ROWS: usize, const COLUMNS: usize, const SPREAD: bool>(
 }
 
 /// Adds the products of `ROWS` pairs of A and the rows of B for one pair of k.
+///
+/// # Safety
+/// As [`product`]; `a` points to the first of `ROWS` pairs at distances of `line`, `b` to the first of
+/// `COLUMNS` rows of 16 pairs at distances of `b_column` tiles.
 #[target_feature(enable = "avx512f,avx512bf16")]
 #[inline]
 unsafe fn step<const ROWS: usize, const COLUMNS: usize>(
@@ -116,6 +127,8 @@ unsafe fn step<const ROWS: usize, const COLUMNS: usize>(
     }
 }
 
+/// # Safety
+/// The processor has AVX-512 F.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn as_bf16(bits: __m512i) -> __m512bh {

@@ -178,6 +178,8 @@ mod tests {
         let _ = writeln!(std::io::stderr(), "{text}");
     }
 
+    /// # Safety
+    /// The processor has AVX-512 F and BF16.
     #[target_feature(enable = "avx512f,avx512bf16")]
     fn vdpbf16ps(sums: &mut [f32; 16], a: &[[Bf16; 2]; 16], b: &[[Bf16; 2]; 16]) {
         // SAFETY: each array has the 64 bytes that are read or written, and every pattern of bits is a

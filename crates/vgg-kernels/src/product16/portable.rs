@@ -65,6 +65,9 @@ unsafe fn product<const SPREAD: bool>(product: &Product16<'_>) {
 }
 
 /// One row of one tile of C.
+///
+/// # Safety
+/// As [`super::Product16Fn`], for a row and a column of the product.
 #[inline(always)] // As above.
 unsafe fn product_row<const SPREAD: bool>(product: &Product16<'_>, tile: usize, row: usize, column: usize) {
     let (unit, line) = if SPREAD { (32, product.a_line * 32) } else { (TILE16_LEN, 32) };

@@ -141,7 +141,8 @@ impl Weights {
                     let first = (block * 9 + tap) * in_blocks + in_block;
                     let place = Place { first, rows: 1, columns: 1, column_step: 1 };
                     let (target, _) = sink.target(place, &mut square);
-                    // SAFETY: the sink gives room for the tile, which belongs to this task.
+                    // SAFETY: the sink gives room for the tile, which belongs to this task, and `taps`
+                    // lies elsewhere.
                     unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), target, TILE_LEN) };
                     sink.finish(run.kernels, place, &mut square);
                 }
@@ -274,7 +275,8 @@ impl PointRow<'_> {
                     base,
                     relu: false,
                 };
-                // SAFETY: the pairs name points of cells that were written for this chunk, inside
+                // SAFETY: holding the kernels is the proof that this processor has them; the pairs name
+                // points of cells that were written for this chunk, inside
                 // both transforms; tasks differ in points or blocks, so no two write the same sums.
                 unsafe { (self.run.kernels.product_transposed)(&product) };
             }
