@@ -40,13 +40,14 @@ pub trait Engine: Send {
     ///
     /// # Errors
     /// When the engine was made without gradients, or the rule has momentum and the engine was
-    /// made without [`EngineOptions::momentum`].
+    /// made without [`EngineOptions::momentum`]; [`EngineError::Diverged`].
     fn update(&mut self, rule: &UpdateRule) -> Result<(), EngineError>;
 
     /// One step of training: the same as [`Engine::forward_backward`] and [`Engine::update`], to the
     /// bit. An engine made without gradients changes weights as soon as their gradient is known,
     /// which spares the memory for it and its way there and back. A loss that is not finite changes
-    /// nothing.
+    /// nothing. A gradient can overflow although the loss is finite: that is [`EngineError::Diverged`],
+    /// and the parameters are spoilt.
     ///
     /// # Errors
     /// As both, but the engine need not be made with gradients.
@@ -210,6 +211,9 @@ pub enum EngineError {
     /// A step that no run reaches.
     #[error("step {0} is out of range: a run has fewer than 2^48 steps")]
     Step(u64),
+    /// An update made parameters that are infinite or no numbers.
+    #[error("a gradient overflowed, and the weights are no finite numbers any more")]
+    Diverged,
     /// The engine has no memory for what was asked.
     #[error("the engine was made without {0}")]
     NotMadeFor(&'static str),

@@ -6,6 +6,7 @@ use crate::arena::{Arena, bytes, values};
 use crate::cpu::Machine;
 use crate::forward::LRN_CONSTANTS;
 use crate::plan::{Node, Operation, Parameters, Plan};
+use std::sync::atomic::{AtomicBool, Ordering};
 use vgg_kernels::contraction::{Apply, Run};
 use vgg_kernels::update::{self, Sgd};
 use vgg_kernels::{Contraction, Kernels, Operand, Pool, WeightGradient, normalisation, pointwise, pooling};
@@ -14,13 +15,16 @@ use vgg_kernels::{Contraction, Kernels, Operand, Pool, WeightGradient, normalisa
 const MISSING: &str = "a plan for training has its buffers";
 
 /// Runs every node backward for the `batch` pictures of the forward pass before. With a rule every
-/// parameter is updated as soon as its gradient is known; without one the gradients are kept.
-pub(crate) fn run<T: Operand>(machine: &mut Machine, batch: usize, rule: Option<&UpdateRule>) {
+/// parameter is updated as soon as its gradient is known; without one the gradients are kept. Returns
+/// whether all new values are finite numbers.
+pub(crate) fn run<T: Operand>(machine: &mut Machine, batch: usize, rule: Option<&UpdateRule>) -> bool {
     let Machine { plan, arena, kernels, pool } = machine;
     let run = Run { kernels, pool, batch };
+    let diverged = AtomicBool::new(false);
     for node in plan.nodes.iter().rev() {
-        run_node::<T>(plan, arena, run, node, rule);
+        run_node::<T>(plan, arena, run, node, rule, &diverged);
     }
+    !diverged.into_inner()
 }
 
 fn run_node<T: Operand>(
@@ -29,6 +33,7 @@ fn run_node<T: Operand>(
     run: Run<'_>,
     node: &Node,
     rule: Option<&UpdateRule>,
+    diverged: &AtomicBool,
 ) {
     let (x_len, y_len) = (node.input.len(run.batch), node.output.in_format(T::FORMAT).len(run.batch));
     // Nobody needs the gradient of the pictures, so only the first node has no `dx`.
@@ -44,7 +49,15 @@ fn run_node<T: Operand>(
                 let (dy, dx) = (values::<T>(dy), values(dx));
                 contraction.backward_data(run, dy, values(weight), dx, values(scratch));
             }
-            run_weights::<T>(plan, arena, run, node, contraction, parameters, rule);
+            run_weights::<T>(
+                plan,
+                arena,
+                run,
+                node,
+                contraction,
+                parameters,
+                rule.map(|rule| (rule, diverged)),
+            );
         }
         (Operation::Normalisation, Some(dx)) => {
             let [x, dy, dx] = arena.parts([plan.values::<T>(node.x, x_len), dy, dx]);
@@ -88,7 +101,8 @@ fn run_relu<T: Operand>(
     }
 }
 
-/// Computes the gradient of the weights, and with a rule updates them and the bias.
+/// Computes the gradient of the weights, and with a rule updates them and the bias; the flag becomes
+/// true when a new value is no finite number.
 fn run_weights<T: Operand>(
     plan: &Plan,
     arena: &mut Arena,
@@ -96,13 +110,13 @@ fn run_weights<T: Operand>(
     node: &Node,
     contraction: &Contraction,
     parameters: &Parameters,
-    rule: Option<&UpdateRule>,
+    rule: Option<(&UpdateRule, &AtomicBool)>,
 ) {
     let x = plan.values::<T>(node.x, node.input.len(run.batch));
     let dy_len = node.output.in_format(T::FORMAT).len(run.batch);
     let dy = plan.values::<T>(node.dy.expect(MISSING), dy_len);
     let scratch = plan.whole(plan.scratch.expect(MISSING));
-    let Some(rule) = rule else {
+    let Some((rule, diverged)) = rule else {
         let gradient = plan.whole(parameters.weight_gradient.expect(MISSING));
         let [x, dy, gradient, scratch] = arena.parts([x, dy, gradient, scratch]);
         let gradient = WeightGradient::Keep(gradient);
@@ -118,13 +132,16 @@ fn run_weights<T: Operand>(
         plan.whole(plan.partial.expect(MISSING)),
     ]);
     let (operands, rule_of_weights) = (values(operands), weight_rule(rule));
-    let apply = Apply { rule: &rule_of_weights, weights, velocity, operands, partial };
+    let apply = Apply { rule: &rule_of_weights, weights, velocity, operands, partial, diverged };
     let gradient = WeightGradient::Apply(apply);
     contraction.backward_weights(run, values::<T>(x), values(dy), gradient, values(scratch));
-    update_bias(plan, arena, run.kernels, run.pool, parameters, rule);
+    if !update_bias(plan, arena, run.kernels, run.pool, parameters, rule) {
+        diverged.store(true, Ordering::Relaxed);
+    }
 }
 
-/// Updates a bias by its gradient; weights decay, biases do not.
+/// Updates a bias by its gradient; weights decay, biases do not. Returns whether all new values are
+/// finite numbers.
 pub(crate) fn update_bias(
     plan: &Plan,
     arena: &mut Arena,
@@ -132,13 +149,13 @@ pub(crate) fn update_bias(
     pool: &Pool,
     parameters: &Parameters,
     rule: &UpdateRule,
-) {
+) -> bool {
     let rule = Sgd { weight_decay: 0.0, ..weight_rule(rule) };
     let gradient = plan.whole(parameters.bias_gradient.expect(MISSING));
     let velocity = plan.whole_or_none(parameters.velocity.map(|velocity| velocity[1]));
     let [bias, gradient, velocity] = arena.parts([plan.whole(parameters.bias), gradient, velocity]);
     let velocity = (!velocity.is_empty()).then_some(velocity);
-    update::sgd(kernels, pool, &rule, bias, gradient, velocity, None);
+    update::sgd(kernels, pool, &rule, bias, gradient, velocity, None)
 }
 
 /// The update of weights.

@@ -113,10 +113,10 @@ impl CpuEngine {
         if !self.machine.plan.training {
             return Err(EngineError::NotMadeFor("training"));
         }
-        Ok(match self.machine.plan.format {
+        match self.machine.plan.format {
             Format::F32 => self.machine.step::<f32>(batch, images, labels, dropout, rule),
             Format::Bf16 => self.machine.step::<Bf16>(batch, images, labels, dropout, rule),
-        })
+        }
     }
 
     fn check_rule(&self, rule: &UpdateRule) -> Result<(), EngineError> {
@@ -217,6 +217,7 @@ impl Engine for CpuEngine {
     fn update(&mut self, rule: &UpdateRule) -> Result<(), EngineError> {
         self.check_rule(rule)?;
         let Machine { plan, arena, kernels, pool } = &mut self.machine;
+        let mut finite = true;
         for node in &plan.nodes {
             let Operation::Contraction { parameters, .. } = &node.operation else { continue };
             let gradient = parameters.weight_gradient.ok_or(EngineError::NotMadeFor("gradients"))?;
@@ -228,10 +229,10 @@ impl Engine for CpuEngine {
             ]);
             let velocity = (!velocity.is_empty()).then_some(velocity);
             let operands = (!operands.is_empty()).then(|| values(operands));
-            update::sgd(kernels, pool, &weight_rule(rule), weights, gradient, velocity, operands);
-            update_bias(plan, arena, kernels, pool, parameters, rule);
+            finite &= update::sgd(kernels, pool, &weight_rule(rule), weights, gradient, velocity, operands);
+            finite &= update_bias(plan, arena, kernels, pool, parameters, rule);
         }
-        Ok(())
+        if finite { Ok(()) } else { Err(EngineError::Diverged) }
     }
 
     fn train_step(
@@ -281,14 +282,15 @@ impl Machine {
         labels: &[u32],
         dropout: Dropout,
         rule: Option<&UpdateRule>,
-    ) -> Outcome {
+    ) -> Result<Outcome, EngineError> {
         forward::run::<T>(self, batch, images, Some(dropout));
         let outcome = self.loss::<T>(batch, labels);
         // What has no finite loss has no gradient that may touch a weight.
-        if rule.is_none() || outcome.loss.is_finite() {
-            backward::run::<T>(self, batch, rule);
+        let computes = rule.is_none() || outcome.loss.is_finite();
+        if computes && !backward::run::<T>(self, batch, rule) {
+            return Err(EngineError::Diverged);
         }
-        outcome
+        Ok(outcome)
     }
 
     /// The loss of the logits and its gradient.

@@ -9,6 +9,7 @@ use crate::element::{Bf16, Element};
 use crate::kernels::per_tier;
 use crate::layout::TILE;
 use crate::parallel::{Pool, SharedMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Values that one task updates: large beside the cost of a task, small beside a layer.
 const CHUNK_LEN: usize = 8192;
@@ -35,7 +36,8 @@ pub struct Sgd {
 
 /// Updates `weights`, and `velocity` where there is one; without it the step is
 /// `learning_rate · g`, as if `momentum` were zero. Where there are `operands`, the new weights are
-/// written there as [`pack_operands`] does.
+/// written there as [`pack_operands`] does. Returns whether all new weights are finite numbers: a
+/// gradient or velocity that is none makes weights that are none.
 ///
 /// # Panics
 /// When the slices differ in length, or, with operands, it is no multiple of 512.
@@ -47,7 +49,8 @@ pub fn sgd(
     gradient: &[f32],
     velocity: Option<&mut [f32]>,
     operands: Option<&mut [Bf16]>,
-) {
+) -> bool {
+    let diverged = AtomicBool::new(false);
     assert_eq!(gradient.len(), weights.len(), "one gradient per weight");
     let velocities = velocity.as_ref().map_or(weights.len(), |velocity| velocity.len());
     assert_eq!(velocities, weights.len(), "one velocity per weight");
@@ -67,9 +70,10 @@ pub fn sgd(
             // SAFETY: the chunk lies inside `operands`, which is as long as `weights` and borrowed for
             // the whole operation, and belongs to this task only; an empty one covers nothing.
             let operands = unsafe { std::slice::from_raw_parts_mut(base.pointer().add(start), len) };
-            update_values(kernels, rule, weights, gradient, velocity, operands);
+            update_values(kernels, rule, weights, gradient, velocity, operands, &diverged);
         },
     );
+    !diverged.into_inner()
 }
 
 /// Writes packed `weights` to `operands` in bf16, two inputs of an output next to each other:
@@ -91,13 +95,15 @@ fn check_operands(weights: &[f32], operands: &[Bf16]) {
 
 per_tier! {
     /// A run of [`sgd`] on the calling thread. `velocity` and `operands` are as long as `weights`, or
-    /// empty where there are none; with operands, the length is a multiple of 32.
+    /// empty where there are none; with operands, the length is a multiple of 32. Sets `diverged` when
+    /// a new weight is no finite number.
     pub(crate) fn update_values(
         rule: &Sgd,
         weights: &mut [f32],
         gradient: &[f32],
         velocity: &mut [f32],
         operands: &mut [Bf16],
+        diverged: &AtomicBool,
     ) {
         // New weights are packed while they are in the nearest cache.
         for (index, weights) in weights.chunks_mut(Bf16::TILE_LEN).enumerate() {
@@ -109,6 +115,9 @@ per_tier! {
             }
             if !operands.is_empty() {
                 pack(weights, &mut operands[values]);
+            }
+            if !are_finite(weights) {
+                diverged.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -138,6 +147,13 @@ fn step_with_velocity(rule: &Sgd, weights: &mut [f32], gradient: &[f32], velocit
         let direction = if nesterov { gradient + momentum * *velocity } else { *velocity };
         *weight -= learning_rate * direction;
     }
+}
+
+/// The largest magnitude, as bits, tells: those of infinity and NaN are above all others.
+#[inline(always)] // As above.
+fn are_finite(weights: &[f32]) -> bool {
+    let largest = weights.iter().fold(0, |largest, weight| weight.abs().to_bits().max(largest));
+    largest < f32::INFINITY.to_bits()
 }
 
 #[inline(always)] // As above.

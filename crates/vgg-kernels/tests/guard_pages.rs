@@ -9,6 +9,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::os::unix::process::ExitStatusExt;
+use std::sync::atomic::AtomicBool;
 use vgg_kernels::contraction::{Algorithm, Apply, Run};
 use vgg_kernels::normalisation::LrnConstants;
 use vgg_kernels::update::Sgd;
@@ -174,6 +175,7 @@ fn contraction<T: Operand>(
         velocity: &mut velocity,
         operands: &mut pairs,
         partial: &mut partial,
+        diverged: &AtomicBool::new(false),
     };
     contraction.backward_weights(run, &x, &dy, WeightGradient::Apply(apply), &mut scratch);
 }

@@ -533,3 +533,33 @@ fn velocities_never_become_denormal() {
     });
     assert!(end[7].is_nan() && end.iter().filter(|&&velocity| velocity == 0.0).count() == 39);
 }
+
+/// Wherever a gradient or a velocity is no finite number, or the new weight alone is none.
+#[test]
+fn sgd_says_when_a_weight_is_no_finite_number() {
+    let pool = Pool::new(2).unwrap();
+    let rule = Sgd { learning_rate: 1.0, momentum: 0.5, nesterov: true, weight_decay: 0.0 };
+    let len = 10_000; // More than a chunk, and no multiple of a vector's width.
+    for kernels in Kernels::available() {
+        for place in [0, 15, 511, 8191, 8192, len - 1] {
+            for (weight, gradient, finite) in [
+                (1.0, 1.0, true),
+                (1.0, f32::MAX / 2.0, true),
+                (1.0, f32::INFINITY, false),
+                (1.0, f32::NEG_INFINITY, false),
+                (1.0, f32::NAN, false),
+                (f32::MAX, -f32::MAX / 2.0, false),
+            ] {
+                let (mut weights, mut gradients) = (vec![0.5; len], vec![0.5; len]);
+                (weights[place], gradients[place]) = (weight, gradient);
+                let mut alone = weights.clone();
+                let mut velocity = vec![0.0; len];
+                let found =
+                    update::sgd(&kernels, &pool, &rule, &mut weights, &gradients, Some(&mut velocity), None);
+                assert_eq!(found, finite, "{weight} and {gradient} at {place} on {}", kernels.tier());
+                let found = update::sgd(&kernels, &pool, &rule, &mut alone, &gradients, None, None);
+                assert_eq!(found, finite, "{weight} and {gradient} at {place} on {}", kernels.tier());
+            }
+        }
+    }
+}

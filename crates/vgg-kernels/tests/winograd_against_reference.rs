@@ -306,6 +306,7 @@ fn an_update_inside_the_pass_gives_the_same_bits() {
             velocity: &mut velocity,
             operands: &mut [],
             partial: &mut vec![0.0; contraction.partial_len(case.batch)],
+            diverged: &std::sync::atomic::AtomicBool::new(false),
         };
         contraction.backward_weights(run, &x, &dy, WeightGradient::Apply(apply), &mut scratch);
         assert!(kept == applied && kept_velocity == velocity, "{}", kernels.tier());

@@ -12,7 +12,7 @@ use crate::events::{Event, Listeners, StepReport};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vgg_data::{Loader, Splits, TrainingBatch, prefetch};
-use vgg_engine::{Dropout, Engine, State};
+use vgg_engine::{Dropout, Engine, EngineError, State};
 use vgg_formats::{CheckpointError, CheckpointState, ModelDir, TensorSet};
 
 /// Time from one checkpoint to the next when no number of steps is given.
@@ -54,7 +54,12 @@ pub(crate) fn train(
             let begin = Instant::now();
             let Some(&TrainingBatch { step, ref images, ref labels }) = batches.next_batch() else { break };
             let rule = run.config.recipe.update_rule(step, total);
-            let outcome = run.engine.train_step(images, labels, Dropout { seed, step }, &rule)?;
+            let outcome = match run.engine.train_step(images, labels, Dropout { seed, step }, &rule) {
+                Err(error @ EngineError::Diverged) => {
+                    return Err(TrainError::diverged(error.to_string(), step + 1));
+                }
+                outcome => outcome?,
+            };
             if !outcome.loss.is_finite() {
                 return Err(TrainError::diverged(format!("the loss is {}", outcome.loss), step));
             }

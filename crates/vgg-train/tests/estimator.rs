@@ -185,7 +185,11 @@ fn evaluating_epochs_changes_nothing_else() {
 #[test]
 fn divergence_leaves_the_last_good_checkpoint() {
     type Break = fn(&mut Regression);
-    let breaks: [Break; 2] = [|engine| engine.bad_loss = Some(7), |engine| engine.bad_update = Some(9)];
+    let breaks: [Break; 3] = [
+        |engine| engine.bad_loss = Some(7),
+        |engine| engine.bad_update = Some(9),
+        |engine| engine.overflow = Some(7),
+    ];
     for break_it in breaks {
         let bench = Bench::new();
         let options = TrainOptions { save_every: Some(5), ..bench.options("model") };

@@ -9,6 +9,7 @@ use crate::kernels::Kernels;
 use crate::layout::TILE_LEN;
 use crate::parallel::SharedMut;
 use crate::update::{self, Sgd};
+use std::sync::atomic::AtomicBool;
 
 /// Where backward-by-weights leaves its result. All slices are in packed form.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Apply<'a> {
     pub operands: &'a mut [Bf16],
     /// Room for sums that are not finished: [`crate::Contraction::partial_len`] values at least.
     pub partial: &'a mut [f32],
+    /// Becomes true when a new weight is no finite number.
+    pub diverged: &'a AtomicBool,
 }
 
 impl WeightGradient<'_> {
@@ -64,6 +67,7 @@ struct Shared<'a> {
     weights: SharedMut<f32>,
     velocity: Option<SharedMut<f32>>,
     operands: Option<SharedMut<Bf16>>,
+    diverged: &'a AtomicBool,
 }
 
 /// The tiles of a square in the packed weights: `columns` runs of `rows` tiles, `column_step` apart.
@@ -85,11 +89,11 @@ impl<'a> Sink<'a> {
             WeightGradient::Keep(gradient) => {
                 Self { sums: SharedMut(gradient.as_mut_ptr()), apply: None, chunked }
             }
-            WeightGradient::Apply(Apply { rule, weights, velocity, operands, partial }) => {
+            WeightGradient::Apply(Apply { rule, weights, velocity, operands, partial, diverged }) => {
                 let weights = SharedMut(weights.as_mut_ptr());
                 let velocity = (!velocity.is_empty()).then_some(SharedMut(velocity.as_mut_ptr()));
                 let operands = (!operands.is_empty()).then_some(SharedMut(operands.as_mut_ptr()));
-                let apply = Some(Shared { rule, weights, velocity, operands });
+                let apply = Some(Shared { rule, weights, velocity, operands, diverged });
                 Self { sums: SharedMut(partial.as_mut_ptr()), apply, chunked }
             }
         }
@@ -124,7 +128,8 @@ impl<'a> Sink<'a> {
                 let operands = apply.operands.map_or(&mut [][..], |operands| {
                     std::slice::from_raw_parts_mut(operands.pointer().add(start), len)
                 });
-                update::update_values(kernels, apply.rule, weights, gradient, velocity, operands);
+                let Shared { rule, diverged, .. } = apply;
+                update::update_values(kernels, rule, weights, gradient, velocity, operands, diverged);
             }
         }
     }

@@ -30,6 +30,8 @@ pub(crate) struct Regression {
     pub(crate) bad_loss: Option<u64>,
     /// Step whose update breaks the weights.
     pub(crate) bad_update: Option<u64>,
+    /// Step whose update finds that it broke the weights.
+    pub(crate) overflow: Option<u64>,
     step: u64,
 }
 
@@ -39,7 +41,15 @@ impl Regression {
         let network = Network { layers, ..network.clone() };
         let sizes = [network.classes * network.input.len(), network.classes];
         let states = [(); 3].map(|()| sizes.map(|size| vec![0.0; size]));
-        Self { network, options: options.clone(), states, bad_loss: None, bad_update: None, step: 0 }
+        Self {
+            network,
+            options: options.clone(),
+            states,
+            bad_loss: None,
+            bad_update: None,
+            overflow: None,
+            step: 0,
+        }
     }
 
     /// One for [`vgg_train::train`] and [`vgg_train::Estimator::open`].
@@ -153,7 +163,7 @@ impl Engine for Regression {
         if self.bad_update == Some(self.step) {
             weights[0][1] = f32::INFINITY;
         }
-        Ok(())
+        if self.overflow == Some(self.step) { Err(EngineError::Diverged) } else { Ok(()) }
     }
 
     fn read(&self, state: State, parameter: usize, values: &mut [f32]) -> Result<(), EngineError> {
