@@ -110,7 +110,7 @@ pub enum TierError {
     Required {
         /// The tier asked for.
         required: Tier,
-        /// What is in the way.
+        /// What is in the way, and what to do.
         reason: String,
     },
 }
@@ -138,10 +138,12 @@ fn choose_from(
 ) -> Result<Tier, TierError> {
     if let Some(required) = required {
         if !is_available(required) {
-            return Err(TierError::Required { required, reason: "this processor does not have it".into() });
+            let reason = "this processor does not have it; unset the variable, or name another".into();
+            return Err(TierError::Required { required, reason });
         }
         if let Some(cap) = cap.filter(|&cap| cap < required) {
-            return Err(TierError::Required { required, reason: format!("VGG_MAX_ISA={cap} forbids it") });
+            let reason = format!("VGG_MAX_ISA={cap} forbids it; unset one of the two");
+            return Err(TierError::Required { required, reason });
         }
     }
     let allowed = |tier| cap.is_none_or(|cap| tier <= cap);
