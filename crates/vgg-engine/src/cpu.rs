@@ -52,7 +52,12 @@ pub(crate) struct CpuEngine {
 impl CpuEngine {
     pub(crate) fn new(network: &Network, plan: Plan, kernels: Kernels) -> Result<Self, EngineError> {
         let arena = Arena::new(plan.arena_len)?;
-        let pool = Pool::new(plan.threads).map_err(|error| EngineError::Machine(error.to_string()))?;
+        let threads = plan.threads;
+        let pool = Pool::new(threads).map_err(|error| {
+            EngineError::Machine(format!(
+                "{threads} threads could not be started: {error}; use fewer threads"
+            ))
+        })?;
         let machine = Machine { plan, arena, kernels, pool };
         Ok(Self { network: network.clone(), parameters: network.parameters(), machine })
     }
