@@ -110,6 +110,9 @@ impl Config {
             return Err(damaged(&path, &reason));
         }
         config.check().map_err(|error| damaged(&path, &error.to_string()))?;
+        if config.run.precision == "auto" {
+            return Err(damaged(&path, "its precision is auto, but a run keeps the one that it began with"));
+        }
         Ok(Some(config))
     }
 
@@ -324,6 +327,7 @@ mod tests {
             (good.replace("\"tutorial\"", "\"lesson\""), "lesson"),
             (good.replace("height = 28", "height = 0"), "0×28×1"),
             (good.replace("precision = \"f32\"", "precision = \"f8\""), "f8"),
+            (good.replace("precision = \"f32\"", "precision = \"auto\""), "its precision is auto"),
             (good.replace("source = \"mnist\"", "source = \"\""), "the name is empty"),
             (good.replace("seed = 7", "seed = = 7"), &format!("line {seed_line}: ")),
             (good[..good.len() / 2].to_owned(), "cannot be used"),
