@@ -13,8 +13,10 @@ mod progress;
 mod train;
 
 use clap::{Args, Parser, Subcommand};
+use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
+use std::str::FromStr;
 use vgg::arch::presets::{configuration, configuration_names, head, head_names};
 use vgg::arch::{ArchError, Network, Shape};
 use vgg::engine::Precision;
@@ -98,11 +100,34 @@ impl NetworkArguments {
     }
 }
 
+/// The exit code of a command line that cannot be understood.
+const USAGE: u8 = 2;
+
+/// Whether clap's "error" is the help or the version that was asked for, or nothing was said at all.
+fn is_help(error: &clap::Error) -> bool {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    matches!(error.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand)
+}
+
+/// Clap's paragraphs on a wrong command line (cause, tip, usage, where help is) as the one line of other
+/// errors. The usage is left out: help has it.
+fn one_line(text: &str) -> String {
+    let paragraphs = text.split("\n\n").filter(|paragraph| !paragraph.trim_start().starts_with("Usage:"));
+    let lines = paragraphs.map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let line = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    let line = line.replace("; tip: ", "; ").replace("; For more", "; for more");
+    line.trim_end_matches('.').to_owned()
+}
+
 /// Runs what the command line says and returns the exit code.
 pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(error) if is_help(&error) => error.exit(),
+        Err(error) => {
+            output::note(one_line(&error.to_string()));
+            return ExitCode::from(USAGE);
+        }
     };
     match run(&cli) {
         Ok(code) => code,
@@ -154,6 +179,16 @@ fn head_name(text: &str) -> Result<String, ArchError> {
     Ok(row.name.to_owned())
 }
 
+/// A whole number from 0 up to what the file of a run's configuration can hold.
+fn count(text: &str) -> Result<u64, String> {
+    whole_number(text, 0, i64::MAX.unsigned_abs())
+}
+
+/// Any number; what it may be is for its user to say.
+fn number(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "expected a number, such as 0.001".to_owned())
+}
+
 /// A whole number from 1 to 1,000,000.
 fn batch_size(text: &str) -> Result<usize, String> {
     whole_number(text, 1, 1_000_000)
@@ -164,7 +199,11 @@ fn threads(text: &str) -> Result<usize, String> {
     whole_number(text, 0, 1024)
 }
 
-fn whole_number(text: &str, least: usize, most: usize) -> Result<usize, String> {
+fn whole_number<T: Copy + FromStr + PartialOrd + Display>(
+    text: &str,
+    least: T,
+    most: T,
+) -> Result<T, String> {
     match text.parse() {
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         _ => Err(format!("expected a whole number from {least} to {most}")),
@@ -222,12 +261,29 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_command_line_gives_one_line() {
+        let line = |arguments: &[&str]| one_line(&Cli::try_parse_from(arguments).err().unwrap().to_string());
+        assert_eq!(
+            line(&["vgg", "train", "--sed", "1"]),
+            "error: unexpected argument '--sed' found; a similar argument exists: '--seed'; for more \
+             information, try '--help'"
+        );
+        assert_eq!(
+            line(&["vgg", "predict"]),
+            "error: the following required arguments were not provided: <IMAGE>...; for more information, try \
+             '--help'"
+        );
+    }
+
+    #[test]
     fn whole_numbers_have_a_range() {
         for wrong in ["0", "-1", "1.5", "1000001", "99999999999999999999", ""] {
             assert!(batch_size(wrong).is_err(), "{wrong}");
         }
         assert_eq!(batch_size("100"), Ok(100));
         assert_eq!(threads("0"), Ok(0));
+        assert_eq!(count("9223372036854775807"), Ok(9_223_372_036_854_775_807));
+        assert!(count("9223372036854775808").is_err() && count("-1").is_err());
     }
 
     #[test]

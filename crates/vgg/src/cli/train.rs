@@ -47,16 +47,17 @@ pub(crate) struct TrainArguments {
     #[arg(long, value_name = "NAME", value_parser = recipe_name, help = recipe_help())]
     recipe: Option<String>,
     /// Length of the whole run in steps [default: the recipe's epochs]
-    #[arg(long, value_name = "N", conflicts_with = "epochs")]
+    #[arg(long, value_name = "N", conflicts_with = "epochs", value_parser = super::count)]
+    #[arg(allow_hyphen_values = true)]
     steps: Option<u64>,
     /// Length of the whole run in passes over the training pictures
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::count, allow_hyphen_values = true)]
     epochs: Option<u64>,
     /// Pictures in a step [default: the recipe's]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     /// The largest learning rate of the run [default: the recipe's]
-    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    #[arg(long, value_name = "X", value_parser = super::number, allow_hyphen_values = true)]
     learning_rate: Option<f64>,
     #[arg(long, value_name = "NAME", value_parser = super::precision, help = super::precision_help())]
     precision: Option<Precision>,
@@ -64,12 +65,13 @@ pub(crate) struct TrainArguments {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::threads)]
     threads: usize,
     #[arg(long, value_name = "N", help = format!("Seed of all random numbers [default: {DEFAULT_SEED}]"))]
+    #[arg(value_parser = super::count, allow_hyphen_values = true)]
     seed: Option<u64>,
     /// Steps from one checkpoint to the next [default: every 600 seconds]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::count, allow_hyphen_values = true)]
     save_every: Option<u64>,
     /// Save and end at this step, to go on another time
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::count, allow_hyphen_values = true)]
     stop_at: Option<u64>,
 }
 
@@ -89,6 +91,7 @@ struct Report {
 /// # Errors
 /// Options, data or a model directory that cannot be used; training that diverges.
 pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, TrainError> {
+    arguments.check()?;
     let stop = stop_on_interrupt();
     let mut progress = super::progress::Progress::new();
     let mut log = Log::new(progress.lines());
@@ -116,6 +119,17 @@ pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, Tr
 }
 
 impl TrainArguments {
+    /// Refuses what the library may be asked for, and what is a slip at the command line.
+    fn check(&self) -> Result<(), TrainError> {
+        match self.learning_rate {
+            Some(0.0) => Err(TrainError::Usage(
+                "the learning rate is 0, with which nothing would be learned; give one such as 0.001"
+                    .to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn options(&self) -> TrainOptions {
         let steps = self.steps.map(Length::Steps);
         TrainOptions {
