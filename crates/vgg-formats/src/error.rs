@@ -42,7 +42,8 @@ pub enum CheckpointError {
     },
     /// There are checkpoints, and none of them is intact.
     #[error(
-        "none of the {count} checkpoints in {model_dir} is intact (the newest: {newest}); restore one from a copy, or choose another model directory to start anew"
+        "none of the checkpoints in {model_dir} is intact (of {count} in all, the newest: {finding}); restore one from a copy, or choose another model directory to start anew",
+        finding = newest.finding()
     )]
     NoneIntact {
         /// The model directory.
@@ -149,6 +150,15 @@ impl CheckpointError {
             Self::Create { .. } => ErrorKind::CannotCreate,
             Self::Write { .. } | Self::Read { .. } | Self::Values { .. } => ErrorKind::Io,
             Self::Locked { .. } => ErrorKind::Locked,
+        }
+    }
+
+    /// File and cause, without the advice for this error alone.
+    fn finding(&self) -> String {
+        match self {
+            Self::Damaged { path, cause } => format!("{}: {cause}", path.display()),
+            Self::Read { path, source } => format!("{}: {source}", path.display()),
+            error => error.to_string(),
         }
     }
 
