@@ -6,7 +6,7 @@ use crate::events::{Event, Listener, StepReport};
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
-use vgg_formats::{ModelDir, OutputFile};
+use vgg_formats::{CheckpointError, ModelDir, OutputFile};
 
 /// Name of the file in a model directory.
 pub(crate) const METRICS_FILE: &str = "metrics.jsonl";
@@ -50,7 +50,11 @@ impl Metrics {
     /// # Errors
     /// When the file cannot be read or written.
     pub(crate) fn open(model_dir: &ModelDir, global_step: u64) -> Result<Self, TrainError> {
-        if let Some(old) = model_dir.read(METRICS_FILE, u64::MAX)? {
+        let old = model_dir.read(METRICS_FILE, u64::MAX).map_err(|error| match error {
+            CheckpointError::Damaged { path, cause } => TrainError::io("read", &path, io::Error::other(cause)),
+            error => error.into(),
+        })?;
+        if let Some(old) = old {
             let kept = lines_up_to(&old, global_step);
             if kept.len() != old.len() {
                 model_dir.replace(METRICS_FILE, &kept)?;
