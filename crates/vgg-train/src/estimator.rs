@@ -107,7 +107,9 @@ impl Estimator {
         let mut engine = make_engine(&config.build_network()?, &engine_options)?;
         let newest = vgg_formats::load_newest(model_dir, engine.network())?.ok_or_else(untrained)?;
         let global_step = restore(engine.as_mut(), &config, &newest.checkpoint, &[TensorSet::Weights])?;
-        let warning = |error: &CheckpointError| format!("{error}. Going on from step {global_step}");
+        let warning = |error: &CheckpointError| {
+            format!("{error}. Using step {global_step}; what was learned after it is lost")
+        };
         let warnings = newest.skipped.iter().map(|(_, error)| warning(error)).collect();
         Ok(Self { config, engine, global_step, warnings })
     }

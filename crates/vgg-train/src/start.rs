@@ -137,7 +137,7 @@ impl Prepared {
             // It would count as the newest, and as one of those to be kept.
             let aside = vgg_formats::set_aside(model_dir, &path)?;
             warnings.push(format!(
-                "{error}. It is kept as {}; going on from step {global_step}",
+                "{error}. It is kept as {}; going on from step {global_step}, what was learned after it is lost",
                 aside.display()
             ));
         }
