@@ -189,7 +189,11 @@ const FAULTS: &[Fault] = &[
             place.remove("model/ckpt-000000001/MANIFEST");
             place.run(&["evaluate"])
         },
-        ["none of the 2 checkpoints in model is intact", "model/ckpt-000000002/MANIFEST is damaged", RESTORE],
+        [
+            "none of the checkpoints in model is intact (of 2 in all",
+            "model/ckpt-000000002/MANIFEST: expected a file",
+            RESTORE,
+        ],
     ),
     fault(
         "all checkpoints damaged, and training is to go on",
@@ -198,7 +202,11 @@ const FAULTS: &[Fault] = &[
             place.remove(MANIFEST);
             place.run(&["train"])
         },
-        ["none of the 1 checkpoints in model is intact", "model/ckpt-000000002/MANIFEST is damaged", RESTORE],
+        [
+            "none of the checkpoints in model is intact (of 1 in all",
+            "model/ckpt-000000002/MANIFEST: expected a file",
+            RESTORE,
+        ],
     ),
     Fault {
         title: "the newest of two checkpoints is damaged: the one before is evaluated",
@@ -208,7 +216,11 @@ const FAULTS: &[Fault] = &[
             place.run(&["evaluate"])
         },
         exit: 0,
-        says: [STATE, "is damaged: expected a file, found none", "Going on from step 1"],
+        says: [
+            STATE,
+            "is damaged: expected a file, found none",
+            "Using step 1; what was learned after it is lost",
+        ],
         touches: &[],
     },
     Fault {
@@ -219,7 +231,11 @@ const FAULTS: &[Fault] = &[
             place.run(&["train", "--stop-at", "2"])
         },
         exit: 0,
-        says: [STATE, "It is kept as model/damaged-ckpt-000000002", "going on from step 1"],
+        says: [
+            STATE,
+            "It is kept as model/damaged-ckpt-000000002",
+            "going on from step 1, what was learned after it is lost",
+        ],
         touches: &["model/"],
     },
 ];

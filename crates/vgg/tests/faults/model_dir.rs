@@ -2,10 +2,12 @@
 
 use crate::place::{Outcome, Place, training};
 use crate::{Area, Fault};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::Child;
 
 const CONFIG: &str = "model/config.toml";
+const METRICS: &str = "model/metrics.jsonl";
 const RESTORE: &str = "restore the file, or give another --model-dir";
 
 pub(crate) const AREA: Area = Area {
@@ -167,29 +169,49 @@ const FAULTS: &[Fault] = &[
         ],
     ),
     fault(
-        74,
+        65,
         "a folder in place of the configuration",
         |place| without_config(place, |place| place.folder(CONFIG)),
-        ["cannot read model/config.toml", "Is a directory", "check the disk and the file's permissions"],
+        [CONFIG, "it is not a file", RESTORE],
+    ),
+    fault(
+        65,
+        "a named pipe in place of the configuration",
+        |place| without_config(place, |place| place.pipe(CONFIG)),
+        [CONFIG, "it is not a file", RESTORE],
+    ),
+    fault(
+        65,
+        "a configuration of 1 GiB",
+        |place| {
+            without_config(place, |place| {
+                File::create(place.path(CONFIG)).unwrap().set_len(1 << 30).unwrap();
+            })
+        },
+        [CONFIG, "it is longer than 67108864 bytes", RESTORE],
     ),
     fault(
         74,
         "a folder in place of the measurements",
-        |place| {
-            place.trained();
-            place.folder("model/metrics.jsonl");
-            place.run(&["train"])
-        },
-        ["cannot read model/metrics.jsonl", "Is a directory", "check the disk and the file's permissions"],
+        |place| other_metrics(place, |place| place.folder(METRICS)),
+        ["cannot read model/metrics.jsonl", "it is not a file", "check the disk and the file's permissions"],
+    ),
+    fault(
+        74,
+        "a named pipe in place of the measurements",
+        |place| other_metrics(place, |place| place.pipe(METRICS)),
+        ["cannot read model/metrics.jsonl", "it is not a file", "check the disk and the file's permissions"],
+    ),
+    fault(
+        74,
+        "a device that never ends in place of the measurements",
+        |place| other_metrics(place, |place| place.link(METRICS, "/dev/zero")),
+        ["cannot read model/metrics.jsonl", "it is not a file", "check the disk and the file's permissions"],
     ),
     fault(
         73,
         "the measurements are a link to nowhere",
-        |place| {
-            place.trained();
-            place.link("model/metrics.jsonl", "nowhere/at/all");
-            place.run(&["train"])
-        },
+        |place| other_metrics(place, |place| place.link(METRICS, "nowhere/at/all")),
         [
             "cannot create model/metrics.jsonl",
             "No such file or directory",
@@ -205,6 +227,16 @@ const FAULTS: &[Fault] = &[
             place.run(&["train"])
         },
         ["cannot create model/.lock", "Is a directory", "choose another model directory"],
+    ),
+    fault(
+        74,
+        "a named pipe in place of the lock",
+        |place| {
+            place.trained();
+            place.pipe("model/.lock");
+            place.run(&["train"])
+        },
+        ["cannot write model/.lock", "Invalid argument", "check its permissions"],
     ),
 ];
 
@@ -228,6 +260,13 @@ fn new_run(place: &Place, model_dir: &str) -> Outcome {
 fn without_config(place: &Place, replace: impl FnOnce(&Place)) -> Outcome {
     place.trained();
     place.remove(CONFIG);
+    replace(place);
+    place.run(&["train"])
+}
+
+/// Goes on with the run after its measurements were replaced.
+fn other_metrics(place: &Place, replace: impl FnOnce(&Place)) -> Outcome {
+    place.trained();
     replace(place);
     place.run(&["train"])
 }
