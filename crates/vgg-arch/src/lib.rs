@@ -4,7 +4,7 @@
 //! Read in this order: [`presets`] (the table of Simonyan & Zisserman 2014 and the two heads),
 //! [`network`] (a network as a list of layers, and its shapes), [`parameters`] (name, shape and
 //! offset of every weight), [`costs`] (operations and bytes), [`random`] (numbers that are a
-//! function of seed, purpose and position).
+//! function of seed, purpose and position), [`text`] (outside text in messages).
 #![forbid(unsafe_code)]
 
 pub mod costs;
@@ -12,6 +12,7 @@ pub mod network;
 pub mod parameters;
 pub mod presets;
 pub mod random;
+pub mod text;
 
 pub use costs::{LayerCost, layer_costs};
 pub use network::{ArchError, Layer, Network, Shape};

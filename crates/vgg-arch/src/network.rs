@@ -21,14 +21,15 @@ impl Shape {
         Self { height, width, channels }
     }
 
-    /// Values in all: `height · width · channels`.
+    /// Values in all: `height · width · channels`, or [`usize::MAX`] when these are more than can be
+    /// counted. No memory holds so many, so whoever compares or allocates will refuse them.
     pub const fn len(&self) -> usize {
-        self.height * self.width * self.channels
+        self.height.saturating_mul(self.width).saturating_mul(self.channels)
     }
 
     /// Whether any of the sizes is zero.
     pub const fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.height == 0 || self.width == 0 || self.channels == 0
     }
 }
 
@@ -210,6 +211,17 @@ mod tests {
             &names[names.len() - 5..],
             ["classifier.0", "classifier.2", "classifier.4", "classifier.6", "classifier.7"]
         );
+    }
+
+    #[test]
+    fn a_shape_beyond_all_numbers_has_the_largest_size() {
+        for side in [1 << 27, 1 << 32, usize::MAX] {
+            let shape = Shape::new(side, side, 1 << 11);
+            assert_eq!((shape.len(), shape.is_empty()), (usize::MAX, false));
+            let refused = Network::new("vgg13", "paper", shape, 10);
+            assert_eq!(refused, Err(ArchError::InputShape(shape)));
+        }
+        assert!(Shape::new(usize::MAX, 0, 9).is_empty());
     }
 
     #[test]

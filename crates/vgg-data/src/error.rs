@@ -3,6 +3,11 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use vgg_arch::text::one_line;
+
+/// Characters of each part of a message. Names and causes come from outside, and may be endless.
+const LONGEST_PART: usize = 600;
+
 /// What went wrong, in the terms by which a program chooses its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -29,6 +34,11 @@ pub struct DataError {
     advice: String,
 }
 
+/// The name of a file or value as messages show it.
+pub(crate) fn shown(subject: impl Display) -> String {
+    one_line(&subject.to_string(), LONGEST_PART)
+}
+
 impl DataError {
     pub(crate) fn new(
         kind: ErrorKind,
@@ -36,7 +46,13 @@ impl DataError {
         cause: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self { kind, subject: subject.to_string(), cause: cause.into(), advice: advice.into() }
+        let (cause, advice): (String, String) = (cause.into(), advice.into());
+        Self {
+            kind,
+            subject: shown(subject),
+            cause: one_line(&cause, LONGEST_PART),
+            advice: one_line(&advice, LONGEST_PART),
+        }
     }
 
     pub(crate) fn unreadable(path: &Path, cause: impl Into<String>, advice: impl Into<String>) -> Self {

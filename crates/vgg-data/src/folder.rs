@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::dataset::{Dataset, Splits, numbered_classes};
 use crate::error::DataError;
-use crate::idx::{Idx, read_idx};
+use crate::idx::{Idx, MOST_UNPACKED, read_idx_within};
 
 /// From this many training pictures on, as many as MNIST's are for validation …
 const MANY: usize = 50_000;
@@ -16,8 +16,9 @@ pub(crate) fn open(folder: &Path) -> Result<Splits, DataError> {
         let cause = if folder.exists() { "is not a folder" } else { "there is no such folder" };
         return Err(DataError::unreadable(folder, cause, "give a folder with four IDX files, or use mnist"));
     }
-    let mut train = Part::read(folder, "train")?;
-    let test = Part::read(folder, "t10k")?;
+    let mut allowance = MOST_UNPACKED;
+    let mut train = Part::read(folder, "train", &mut allowance)?;
+    let test = Part::read(folder, "t10k", &mut allowance)?;
     if train.shape() != test.shape() {
         let ([height, width], [other_height, other_width]) = (train.shape(), test.shape());
         return Err(DataError::invalid(
@@ -51,12 +52,16 @@ pub(crate) fn open(folder: &Path) -> Result<Splits, DataError> {
 /// Refuses classes that no training picture shows: one corrupt label would make a network of many
 /// classes that can never be learned. The training file is given in its two parts.
 fn check_classes(largest: u8, [first, rest]: [&Part; 2], test: &Part) -> Result<(), DataError> {
-    let training = [&first.labels[..], &rest.labels].concat();
-    let Some(missing) = (0..=largest).find(|class| !training.contains(class)) else {
+    let training = || first.labels.iter().chain(&rest.labels).copied();
+    let mut shown = [false; 256];
+    training().for_each(|label| shown[usize::from(label)] = true);
+    let Some(missing) = (0..=largest).find(|&class| !shown[usize::from(class)]) else {
         return Ok(());
     };
-    for (path, labels) in [(&first.labels_path, &training), (&test.labels_path, &test.labels)] {
-        if let Some(position) = labels.iter().position(|&label| label == largest) {
+    let in_training = (&first.labels_path, training().position(|label| label == largest));
+    let in_test = (&test.labels_path, test.labels.iter().position(|&label| label == largest));
+    for (path, position) in [in_training, in_test] {
+        if let Some(position) = position {
             return Err(DataError::invalid(
                 path.display(),
                 format!(
@@ -78,11 +83,11 @@ struct Part {
 }
 
 impl Part {
-    fn read(folder: &Path, prefix: &str) -> Result<Self, DataError> {
+    fn read(folder: &Path, prefix: &str, allowance: &mut u64) -> Result<Self, DataError> {
         let images_path = find(folder, &format!("{prefix}-images"), 3)?;
         let labels_path = find(folder, &format!("{prefix}-labels"), 1)?;
-        let images = read_idx(&images_path, 3)?;
-        let labels = read_idx(&labels_path, 1)?.values;
+        let images = read_idx_within(&images_path, 3, allowance)?;
+        let labels = read_idx_within(&labels_path, 1, allowance)?.values;
         if images.dimensions[0] != labels.len() {
             return Err(DataError::invalid(
                 labels_path.display(),

@@ -19,6 +19,13 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Deflate packs at most 258 bytes into two bits (a length and a distance of one bit each).
 const MOST_GZIP_EXPANSION: u64 = 1032;
 
+/// Bytes that packed files may take together, unpacked, beyond their own size. MNIST, packed, takes
+/// 44 million. A small file must not fill the memory; a large data set can be unpacked on disk.
+pub(crate) const MOST_UNPACKED: u64 = 48 << 20;
+
+/// A label is kept as read for a while, and once more in 4 bytes.
+const BYTES_PER_LABEL: u64 = 6;
+
 const MAKE_AGAIN: &str = "fetch or make the file again";
 
 /// The content of an IDX file of unsigned bytes.
@@ -36,8 +43,13 @@ pub struct Idx {
 /// # Errors
 /// [`ErrorKind::Unreadable`](crate::ErrorKind::Unreadable) when the file is missing or cannot be
 /// read; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when it is not such a file, or is
-/// truncated, damaged, or longer than its header says.
+/// truncated, damaged, or longer than its header says, or packed and very large.
 pub fn read_idx(path: &Path, rank: u8) -> Result<Idx, DataError> {
+    read_idx_within(path, rank, &mut MOST_UNPACKED.clone())
+}
+
+/// The same for one of several files; `allowance` is what is left of [`MOST_UNPACKED`].
+pub(crate) fn read_idx_within(path: &Path, rank: u8, allowance: &mut u64) -> Result<Idx, DataError> {
     let unreadable = |error: std::io::Error| {
         DataError::unreadable(path, error.to_string(), "check the path and its permissions")
     };
@@ -48,21 +60,22 @@ pub fn read_idx(path: &Path, rank: u8) -> Result<Idx, DataError> {
     }
     let mut reader = BufReader::with_capacity(1 << 16, File::open(path).map_err(unreadable)?);
     if reader.fill_buf().map_err(unreadable)?.starts_with(&GZIP_MAGIC) {
-        let most = metadata.len().saturating_mul(MOST_GZIP_EXPANSION);
-        parse(path, rank, MultiGzDecoder::new(reader), Length::AtMost(most))
+        let length = Length::Packed { file: metadata.len(), allowance };
+        parse(path, rank, MultiGzDecoder::new(reader), length)
     } else {
         parse(path, rank, reader, Length::Exactly(metadata.len()))
     }
 }
 
 /// What is known about the length of a stream before it is read.
-#[derive(Clone, Copy)]
-enum Length {
+enum Length<'a> {
+    /// The bytes of a plain file.
     Exactly(u64),
-    AtMost(u64),
+    /// The bytes of the packed file, and what unpacked ones may take beyond that.
+    Packed { file: u64, allowance: &'a mut u64 },
 }
 
-fn parse(path: &Path, rank: u8, mut reader: impl Read, length: Length) -> Result<Idx, DataError> {
+fn parse(path: &Path, rank: u8, mut reader: impl Read, length: Length<'_>) -> Result<Idx, DataError> {
     let dimensions = read_header(path, rank, &mut reader)?;
     let header = 4 + 4 * u64::from(rank);
     let declared = declared_values(path, &dimensions)?;
@@ -72,21 +85,26 @@ fn parse(path: &Path, rank: u8, mut reader: impl Read, length: Length) -> Result
         DataError::invalid(path.display(), cause, MAKE_AGAIN)
     };
 
-    let mut values = Vec::new();
     match length {
-        Length::Exactly(bytes) if bytes.checked_sub(header) != Some(declared) => {
-            return Err(wrong_length(bytes.saturating_sub(header).to_string()));
+        Length::Exactly(bytes) => {
+            if bytes.checked_sub(header) != Some(declared) {
+                return Err(wrong_length(bytes.saturating_sub(header).to_string()));
+            }
         }
-        Length::Exactly(_) => values.try_reserve_exact(declared as usize).map_err(|_| {
-            let cause = format!("holds {declared} bytes of data, more than there is memory for");
-            DataError::invalid(path.display(), cause, "give a smaller file, or use a larger machine")
-        })?,
-        Length::AtMost(bytes) if bytes < declared => {
-            return Err(wrong_length(format!("at most {bytes}")));
+        Length::Packed { file, allowance } => {
+            let most = file.saturating_mul(MOST_GZIP_EXPANSION);
+            if most < declared {
+                return Err(wrong_length(format!("at most {most}")));
+            }
+            take_allowance(path, rank, declared, file, allowance)?;
         }
-        // The vector grows with what is unpacked.
-        Length::AtMost(_) => {}
     }
+    // In one piece: a vector that grows would have its content twice while it moves.
+    let mut values = Vec::new();
+    values.try_reserve_exact(declared as usize + 1).map_err(|_| {
+        let cause = format!("holds {declared} bytes of data, more than there is memory for");
+        DataError::invalid(path.display(), cause, "give a smaller file, or use a larger machine")
+    })?;
     // One byte more, to see that there is none; at its end a gzip stream checks its checksum.
     reader.take(declared + 1).read_to_end(&mut values).map_err(|error| read_failed(path, &error))?;
     match values.len() as u64 {
@@ -94,6 +112,26 @@ fn parse(path: &Path, rank: u8, mut reader: impl Read, length: Length) -> Result
         found if found < declared => Err(wrong_length(found.to_string())),
         _ => Ok(Idx { dimensions, values }),
     }
+}
+
+/// Takes what `declared` values of a packed file need from the allowance, or refuses them.
+fn take_allowance(
+    path: &Path,
+    rank: u8,
+    declared: u64,
+    file: u64,
+    allowance: &mut u64,
+) -> Result<(), DataError> {
+    let bytes = declared.saturating_mul(if rank == 1 { BYTES_PER_LABEL } else { 1 });
+    let Some(left) = allowance.checked_sub(bytes.saturating_sub(file)) else {
+        let cause = format!(
+            "the header declares {declared} values, expected at most {} MB more than the packed files have",
+            MOST_UNPACKED >> 20
+        );
+        return Err(DataError::invalid(path.display(), cause, "unpack it with gunzip"));
+    };
+    *allowance = left;
+    Ok(())
 }
 
 /// Reads and checks magic number and dimensions.

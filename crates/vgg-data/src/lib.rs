@@ -5,7 +5,8 @@
 //! sets can be opened), [`idx`] (the files of a data folder), [`loader`]
 //! (batches in the order of an epoch's permutation), [`mod@prefetch`] (the next batch made on a thread
 //! of its own), [`picture`] (PNG and JPEG files), [`ascii`] (a picture in the terminal), [`stats`]
-//! (what a data set looks like in numbers).
+//! (what a data set looks like in numbers). Private: `resize` and `jpeg` (what a JPEG file's header
+//! says), for picture files.
 //!
 //! Pixels are bytes everywhere in this crate, rows first and channels last: `[picture][y][x][channel]`.
 #![forbid(unsafe_code)]
@@ -15,10 +16,12 @@ pub mod dataset;
 mod error;
 mod folder;
 pub mod idx;
+mod jpeg;
 pub mod loader;
 mod mnist;
 pub mod picture;
 pub mod prefetch;
+mod resize;
 pub mod source;
 pub mod stats;
 

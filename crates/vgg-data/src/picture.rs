@@ -1,28 +1,38 @@
 //! Single picture files: PNG and JPEG in, PNG out.
 //!
-//! A picture is turned into what a network takes, in this order: the camera's rotation note is
-//! obeyed; transparent pixels are laid over black, which is MNIST's background; 16 bits become 8;
-//! colour becomes grey by the luma weights of Rec. 709, or grey is repeated in all three channels;
-//! and a picture of another size is stretched to the network's, which a note tells.
+//! A picture is turned into what a network takes, in this order: 16 bits become 8; transparent
+//! pixels are laid over black, which is MNIST's background; colour becomes grey by the luma weights
+//! of Rec. 709, or grey is repeated in all three channels; a picture of another size is stretched to
+//! the network's, which a note tells; and the camera's rotation note is obeyed.
+//!
+//! Reading takes at most 64 MB of memory besides the size of the file. What would take more is
+//! refused by its header.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use image::imageops::FilterType;
+use image::metadata::Orientation;
 use image::{
-    ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
-    Rgb, RgbImage,
+    ColorType, DynamicImage, ExtendedColorType, GrayImage, ImageDecoder, ImageError, ImageFormat,
+    ImageReader, Limits, RgbImage,
 };
 
-use crate::error::{DataError, ErrorKind};
+use crate::error::{DataError, ErrorKind, shown};
+use crate::jpeg;
+use crate::resize::{LONGEST_SIDE, Resizer};
 
-/// Pictures with more pixels are refused by their header.
-const MOST_PIXELS: u64 = 64 << 20;
-/// The largest decoded pixel: four channels of 16 bits.
-const MOST_BYTES_PER_PIXEL: u64 = 8;
-/// Longer files are refused unread; no PNG or JPEG below [`MOST_PIXELS`] comes near.
-const MOST_FILE_BYTES: u64 = 1 << 30;
+/// The most memory that reading takes besides the file.
+const MOST_MEMORY: u64 = 64 << 20;
+/// What the memory is needed for besides decoding: resizing, and this and that.
+const OTHER_MEMORY: u64 = 2 << 20;
+/// Longer files are refused unread; no picture that can be decoded comes near.
+const MOST_FILE_BYTES: u64 = 64 << 20;
+/// What a PNG file may hold besides its pixels: colour profile, notes.
+const MOST_PNG_NOTES: u64 = 4 << 20;
+/// The most pixels that may be wanted.
+const MOST_WANTED_PIXELS: usize = 64 << 20;
 
 const SAVE_AGAIN: &str = "save the picture again as PNG or JPEG";
 
@@ -31,41 +41,30 @@ const SAVE_AGAIN: &str = "save the picture again as PNG or JPEG";
 ///
 /// # Errors
 /// [`ErrorKind::Unreadable`] when the file is missing or cannot be read, [`ErrorKind::Invalid`]
-/// when it is not a whole and healthy picture, [`ErrorKind::Argument`] for a wanted size of 0 or
-/// another number of channels than 1 or 3.
+/// when it is not a whole and healthy picture or one that takes too much memory,
+/// [`ErrorKind::Argument`] for a wanted size of 0 or another number of channels than 1 or 3.
 pub fn read_picture(
     path: &Path,
     height: usize,
     width: usize,
     channels: usize,
 ) -> Result<(Vec<u8>, Option<String>), DataError> {
-    let (rows, columns) = wanted_size(path, height, width, channels)?;
+    wanted_size(path, height, width, channels)?;
     let bytes = read_file(path)?;
     // Decoders work on outside data; a fault in one must cost a picture, not the program.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode(path, &bytes))).unwrap_or_else(|_| {
         Err(DataError::invalid(path.display(), "the decoder failed on it", SAVE_AGAIN))
     })?;
-
-    let (old_width, old_height) = (decoded.width(), decoded.height());
-    let resized = (old_width, old_height) != (columns, rows);
+    drop(bytes);
+    let [old_height, old_width] = decoded.upright_size();
+    let resized = [old_height, old_width] != [height, width];
     let note = resized.then(|| {
         format!(
             "{}: resized from {old_width}x{old_height} to {width}x{height} (width x height)",
-            path.display()
+            shown(path.display())
         )
     });
-    let opaque = lay_over_black(decoded);
-    // Each branch resizes after the change of colour, on bytes of one or three channels.
-    let pixels = if channels == 1 {
-        let grey = opaque.into_luma8();
-        let fitted = resized.then(|| image::imageops::resize(&grey, columns, rows, FilterType::Triangle));
-        fitted.unwrap_or(grey).into_raw()
-    } else {
-        let colour = opaque.into_rgb8();
-        let fitted = resized.then(|| image::imageops::resize(&colour, columns, rows, FilterType::Triangle));
-        fitted.unwrap_or(colour).into_raw()
-    };
-    Ok((pixels, note))
+    Ok((decoded.fit([height, width], channels), note))
 }
 
 /// Writes `pixels`, `[y][x][channel]`, as a PNG file. `channels` is 1 for grey, 3 for colour.
@@ -102,18 +101,16 @@ pub fn write_png(
 
 /// Height and width as the picture library counts, and checked.
 fn wanted_size(path: &Path, height: usize, width: usize, channels: usize) -> Result<(u32, u32), DataError> {
-    let sizes = u32::try_from(height).ok().zip(u32::try_from(width).ok());
-    let sizes = sizes.filter(|&(rows, columns)| {
-        let pixels = u64::from(rows) * u64::from(columns);
-        pixels > 0 && pixels <= MOST_PIXELS
-    });
-    sizes.filter(|_| matches!(channels, 1 | 3)).ok_or_else(|| {
-        let cause = format!(
-            "wanted as {height}x{width}x{channels} (height, width, channels); expected 1 to {MOST_PIXELS} pixels, \
-             1 or 3 channels"
-        );
-        DataError::argument(path.display(), cause, "use a network for grey or colour pictures")
-    })
+    let sides = 1..=LONGEST_SIDE;
+    let possible = sides.contains(&height) && sides.contains(&width) && height * width <= MOST_WANTED_PIXELS;
+    if possible && matches!(channels, 1 | 3) {
+        return Ok((height as u32, width as u32));
+    }
+    let cause = format!(
+        "wanted as {height}x{width}x{channels} (height, width, channels); expected sides of 1 to {LONGEST_SIDE}, \
+         at most {MOST_WANTED_PIXELS} pixels, 1 or 3 channels"
+    );
+    Err(DataError::argument(path.display(), cause, "use a network for grey or colour pictures"))
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
@@ -126,66 +123,174 @@ fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
     }
     if metadata.len() > MOST_FILE_BYTES {
         let cause = format!("{} bytes long, expected at most {MOST_FILE_BYTES}", metadata.len());
-        return Err(DataError::invalid(path.display(), cause, "give a smaller picture"));
+        return Err(DataError::invalid(path.display(), cause, "make the picture smaller"));
     }
-    std::fs::read(path).map_err(unreadable)
+    let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
+    // A file that grows meanwhile is read no further.
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(metadata.len()).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
 }
 
-/// The upright picture in `bytes`, whose kind is told by their beginning.
-fn decode(path: &Path, bytes: &[u8]) -> Result<DynamicImage, DataError> {
-    let damaged = |error: ImageError| {
-        DataError::invalid(path.display(), format!("cannot be decoded ({error})"), SAVE_AGAIN)
-    };
+/// A decoded picture, as it lies in its file.
+struct Decoded {
+    /// Height and width.
+    size: [usize; 2],
+    kind: ColorType,
+    orientation: Orientation,
+    /// `[y][x][channel]`, samples of 8 or 16 bits in the machine's order.
+    samples: Vec<u8>,
+}
+
+/// The picture in `bytes`, whose kind is told by their beginning.
+fn decode(path: &Path, bytes: &[u8]) -> Result<Decoded, DataError> {
+    let invalid = |cause: String| DataError::invalid(path.display(), cause, SAVE_AGAIN);
+    let damaged = |error: ImageError| invalid(format!("cannot be decoded ({error})"));
     let format = image::guess_format(bytes).ok();
     let Some(format) = format.filter(|format| matches!(format, ImageFormat::Png | ImageFormat::Jpeg)) else {
         let found = format
             .map_or("is of an unknown kind".into(), |format| format!("is a picture of kind {format:?}"));
-        return Err(DataError::invalid(path.display(), format!("{found}, expected PNG or JPEG"), SAVE_AGAIN));
+        return Err(invalid(format!("{found}, expected PNG or JPEG")));
     };
-    if format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
-        return Err(DataError::invalid(
-            path.display(),
-            "the JPEG data end too early (truncated file)",
-            SAVE_AGAIN,
-        ));
-    }
+    // From the header of the file itself, as its decoder says nothing of the memory it will take.
+    let frame = match format {
+        ImageFormat::Jpeg => Some(check_jpeg(path, bytes)?),
+        _ => None,
+    };
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MOST_PIXELS * MOST_BYTES_PER_PIXEL);
+    limits.max_alloc = Some(MOST_PNG_NOTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MOST_PIXELS {
-        let cause = format!("{width}x{height} pixels, expected at most {MOST_PIXELS} in all");
-        return Err(DataError::invalid(path.display(), cause, "make the picture smaller"));
+    match frame {
+        None => {
+            // Some rows are unpacked at a time, and notes are copied.
+            let row = u64::from(width) * u64::from(decoder.color_type().bytes_per_pixel());
+            check_memory(path, [width, height], decoder.total_bytes() + 4 * row + 2 * MOST_PNG_NOTES)?;
+        }
+        Some(frame) if (frame.width, frame.height) != (width, height) => {
+            return Err(invalid("cannot be decoded (it has several sizes)".into()));
+        }
+        Some(_) => {}
     }
     let orientation = decoder.orientation().map_err(damaged)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-    picture.apply_orientation(orientation);
-    Ok(picture)
+    let kind = decoder.color_type();
+    let mut samples = vec![0; decoder.total_bytes() as usize];
+    decoder.read_image(&mut samples).map_err(damaged)?;
+    Ok(Decoded { size: [height as usize, width as usize], kind, orientation, samples })
 }
 
-/// Whether the end marker FF D9 follows the last start of a scan, FF DA. The decoder would fill
-/// what is missing with grey and say nothing. Inside a scan every FF of the data is followed by 00.
-fn jpeg_is_whole(bytes: &[u8]) -> bool {
-    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
-    match (last([0xff, 0xda]), last([0xff, 0xd9])) {
-        (Some(scan), Some(end)) => end > scan,
-        // Without a scan it is no JPEG; the decoder says why.
-        (None, _) => true,
-        (Some(_), None) => false,
+/// Refuses a JPEG file that is cut off, or takes too much memory.
+fn check_jpeg(path: &Path, bytes: &[u8]) -> Result<jpeg::Frame, DataError> {
+    if !jpeg::is_whole(bytes) {
+        let cause = "the JPEG data end too early (truncated file)";
+        return Err(DataError::invalid(path.display(), cause, SAVE_AGAIN));
+    }
+    let frame = jpeg::Frame::find(bytes).ok_or_else(|| {
+        DataError::invalid(path.display(), "cannot be decoded (no picture is in the JPEG file)", SAVE_AGAIN)
+    })?;
+    // The decoder copies the file, and once more the notes in it.
+    check_memory(path, [frame.width, frame.height], frame.memory() + 2 * bytes.len() as u64)?;
+    Ok(frame)
+}
+
+/// Refuses a picture that takes more memory than is allowed, or has a side that is too long.
+fn check_memory(path: &Path, [width, height]: [u32; 2], decoding: u64) -> Result<(), DataError> {
+    let needed = decoding + OTHER_MEMORY;
+    let longest = width.max(height) as usize;
+    if needed <= MOST_MEMORY && longest <= LONGEST_SIDE {
+        return Ok(());
+    }
+    let cause = if longest > LONGEST_SIDE {
+        format!("{width}x{height} pixels, expected sides of at most {LONGEST_SIDE}")
+    } else {
+        format!(
+            "{width}x{height} pixels, which take {} MB of memory, expected at most {}",
+            needed >> 20,
+            MOST_MEMORY >> 20
+        )
+    };
+    let pixels = f64::from(width) * f64::from(height);
+    let megapixels = (pixels / 1e6 * MOST_MEMORY as f64 / needed as f64).clamp(0.1, 50.0);
+    let advice = format!("make the picture smaller, of this kind at most about {megapixels:.1} megapixels");
+    Err(DataError::invalid(path.display(), cause, advice))
+}
+
+impl Decoded {
+    /// Whether the camera was held upright or upside down, so that height and width stay.
+    fn keeps_sides(&self) -> bool {
+        use Orientation::{FlipHorizontal, FlipVertical, NoTransforms, Rotate180};
+        matches!(self.orientation, NoTransforms | Rotate180 | FlipHorizontal | FlipVertical)
+    }
+
+    /// Height and width of the picture as it is looked at.
+    fn upright_size(&self) -> [usize; 2] {
+        let [height, width] = self.size;
+        if self.keeps_sides() { [height, width] } else { [width, height] }
+    }
+
+    /// The upright picture in the size `[height, width]`. It is resized as it lies, as a copy in full
+    /// size would take its memory twice, and then turned.
+    fn fit(self, [height, width]: [usize; 2], channels: usize) -> Vec<u8> {
+        let lying = if self.keeps_sides() { [height, width] } else { [width, height] };
+        let mut resizer = Resizer::new(self.size, lying, channels);
+        let row_bytes = self.size[1] * usize::from(self.kind.bytes_per_pixel());
+        let (mut narrow, mut row) = (Vec::new(), Vec::new());
+        for samples in self.samples.chunks_exact(row_bytes) {
+            let samples = if self.kind.bytes_per_pixel() > u8::from(self.kind.channel_count()) {
+                narrow.clear();
+                let wide = samples.as_chunks().0.iter().map(|&sample| u16::from_ne_bytes(sample));
+                narrow.extend(wide.map(|sample| ((u32::from(sample) + 128) / 257) as u8));
+                &narrow
+            } else {
+                samples
+            };
+            row.clear();
+            convert(samples, self.kind.channel_count(), channels, &mut row);
+            resizer.push(&row);
+        }
+        drop(self.samples);
+        turned(resizer.finish(), lying, channels, self.orientation)
     }
 }
 
-/// Each transparent pixel darkened by its transparency.
-fn lay_over_black(picture: DynamicImage) -> DynamicImage {
-    if !matches!(picture.color(), ColorType::La8 | ColorType::La16 | ColorType::Rgba8 | ColorType::Rgba16) {
-        return picture;
-    }
-    let picture = picture.into_rgba8();
+/// Pixels of 1 to 4 samples (grey or colour, with transparency or not) over black, as grey or colour.
+fn convert(samples: &[u8], from: u8, to: usize, row: &mut Vec<u8>) {
     let darken = |value: u8, alpha: u8| ((u16::from(value) * u16::from(alpha) + 127) / 255) as u8;
-    DynamicImage::ImageRgb8(RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
-        let [red, green, blue, alpha] = picture.get_pixel(x, y).0;
-        Rgb([red, green, blue].map(|value| darken(value, alpha)))
-    }))
+    for pixel in samples.chunks_exact(from.into()) {
+        let (colour, alpha) = match *pixel {
+            [grey] => ([grey; 3], 255),
+            [grey, alpha] => ([grey; 3], alpha),
+            [red, green, blue, alpha] => ([red, green, blue], alpha),
+            _ => ([pixel[0], pixel[1], pixel[2]], 255),
+        };
+        let colour = colour.map(|value| darken(value, alpha));
+        if to == 1 {
+            let [red, green, blue] = colour.map(u32::from);
+            row.push(((2126 * red + 7152 * green + 722 * blue) / 10_000) as u8);
+        } else {
+            row.extend(colour);
+        }
+    }
+}
+
+/// The picture of `[height, width]` turned as `orientation` says.
+fn turned(
+    pixels: Vec<u8>,
+    [height, width]: [usize; 2],
+    channels: usize,
+    orientation: Orientation,
+) -> Vec<u8> {
+    if orientation == Orientation::NoTransforms {
+        return pixels;
+    }
+    let (columns, rows) = (width as u32, height as u32);
+    let picture = match channels {
+        1 => GrayImage::from_raw(columns, rows, pixels).map(DynamicImage::ImageLuma8),
+        _ => RgbImage::from_raw(columns, rows, pixels).map(DynamicImage::ImageRgb8),
+    };
+    let mut picture = picture.expect("the resizer gives as many pixels as it was asked for");
+    picture.apply_orientation(orientation);
+    picture.into_bytes()
 }

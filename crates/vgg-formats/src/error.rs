@@ -5,6 +5,10 @@ use crate::tensors::TensorSet;
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
+use vgg_arch::text::one_line;
+
+/// Characters of a cause, which may cite what is in a file.
+const LONGEST_CAUSE: usize = 600;
 
 /// Why a checkpoint cannot be written, found or read. Every message names the file, the cause and
 /// the next step.
@@ -164,6 +168,7 @@ impl CheckpointError {
 
     /// [`CheckpointError::Damaged`] of `path`.
     pub(crate) fn damaged(path: &Path, cause: impl Into<String>) -> Self {
-        Self::Damaged { path: path.to_owned(), cause: cause.into() }
+        let cause: String = cause.into();
+        Self::Damaged { path: path.to_owned(), cause: one_line(&cause, LONGEST_CAUSE) }
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use vgg_arch::text::one_line;
 use vgg_arch::{Network, Shape};
 
 /// The version of the directory's format that this crate writes, and the newest that it reads.
@@ -71,6 +72,8 @@ impl NetworkId {
 
 impl fmt::Display for NetworkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with head {} for {} and {} classes", self.name, self.head, self.input, self.classes)
+        // Read from a file, the names may be anything.
+        let [name, head] = [&self.name, &self.head].map(|name| one_line(name, 100));
+        write!(f, "{name} with head {head} for {} and {} classes", self.input, self.classes)
     }
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use vgg_arch::Parameter;
 
 /// The header of VGG19 has 3 KB; a longer one than this is not ours.
-const LONGEST_HEADER: u64 = 16 << 20;
+const LONGEST_HEADER: u64 = 1 << 20;
 
 /// Values that are converted between memory and file at a time.
 const PIECE: usize = 1 << 14;

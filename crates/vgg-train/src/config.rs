@@ -6,6 +6,7 @@ use crate::recipe::Recipe;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use vgg_arch::text::one_line;
 use vgg_arch::{Network, Shape};
 use vgg_data::Source;
 use vgg_formats::{CheckpointError, ModelDir, TensorSet};
@@ -16,11 +17,14 @@ pub const CONFIG_FILE: &str = "config.toml";
 /// Version of the file's layout, raised when an older program could misread a newer file.
 const VERSION: u32 = 1;
 
-/// Longest file that is read; the names of 10,000 classes take less.
-const LONGEST: u64 = 1 << 20;
-
 /// Longest run: more steps than time would allow, and few enough for every random stream.
 const MAX_STEPS: u64 = 1 << 40;
+
+/// Longest file that is read; the names of a thousand classes take some ten thousand bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// Characters of what a file is cited with in a message.
+const LONGEST_PART: usize = 600;
 
 /// Everything that a run is. Two runs with equal configurations compute the same bits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,7 +108,7 @@ impl Config {
             Err(error) => return Err(error.into()),
         };
         let text = String::from_utf8(bytes).map_err(|_| damaged(&path, "it is not text in UTF-8"))?;
-        let config: Self = toml::from_str(&text).map_err(|error| damaged(&path, &one_line(&error, &text)))?;
+        let config: Self = toml::from_str(&text).map_err(|error| damaged(&path, &with_line(&error, &text)))?;
         if config.version != VERSION {
             let reason = format!("its version is {}, this program understands {VERSION}", config.version);
             return Err(damaged(&path, &reason));
@@ -255,13 +259,14 @@ fn flatten(prefix: &str, value: &toml::Value, into: &mut BTreeMap<String, String
 
 fn damaged(path: &Path, reason: &str) -> TrainError {
     TrainError::Incompatible(format!(
-        "{} cannot be used: {reason}; restore the file, or give another --model-dir",
-        path.display()
+        "{} cannot be used: {}; restore the file, or give another --model-dir",
+        one_line(&path.display().to_string(), LONGEST_PART),
+        one_line(reason, LONGEST_PART)
     ))
 }
 
 /// What is wrong with TOML text, and in which line.
-fn one_line(error: &toml::de::Error, text: &str) -> String {
+fn with_line(error: &toml::de::Error, text: &str) -> String {
     let message = error.message().replace('\n', ", ");
     let before = error.span().and_then(|span| text.get(..span.start));
     before.map_or(message.clone(), |before| format!("line {}: {message}", before.matches('\n').count() + 1))
