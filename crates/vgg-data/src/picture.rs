@@ -27,6 +27,12 @@ use crate::resize::{LONGEST_SIDE, Resizer};
 const MOST_MEMORY: u64 = 64 << 20;
 /// What the memory is needed for besides decoding: resizing, and this and that.
 const OTHER_MEMORY: u64 = 2 << 20;
+/// More pixels take too much time.
+const MOST_PIXELS: u64 = 32_000_000;
+/// The JPEG decoder copies the file, and once more the notes in it.
+const JPEG_COPIES: u64 = 2;
+/// Longer JPEG files are refused: their copies would leave little room for pixels.
+const MOST_JPEG_BYTES: usize = 20 << 20;
 /// Longer files are refused unread; no picture that can be decoded comes near.
 const MOST_FILE_BYTES: u64 = 64 << 20;
 /// What a PNG file may hold besides its pixels: colour profile, notes.
@@ -167,7 +173,7 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Decoded, DataError> {
         None => {
             // Some rows are unpacked at a time, and notes are copied.
             let row = u64::from(width) * u64::from(decoder.color_type().bytes_per_pixel());
-            check_memory(path, [width, height], decoder.total_bytes() + 4 * row + 2 * MOST_PNG_NOTES)?;
+            check_size(path, [width, height], decoder.total_bytes() + 4 * row, 2 * MOST_PNG_NOTES)?;
         }
         Some(frame) if (frame.width, frame.height) != (width, height) => {
             return Err(invalid("cannot be decoded (it has several sizes)".into()));
@@ -181,8 +187,12 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Decoded, DataError> {
     Ok(Decoded { size: [height as usize, width as usize], kind, orientation, samples })
 }
 
-/// Refuses a JPEG file that is cut off, or takes too much memory.
+/// Refuses a JPEG file that is cut off, too long, or too large when it is decoded.
 fn check_jpeg(path: &Path, bytes: &[u8]) -> Result<jpeg::Frame, DataError> {
+    if bytes.len() > MOST_JPEG_BYTES {
+        let cause = format!("{} bytes long, expected at most {MOST_JPEG_BYTES} of a JPEG file", bytes.len());
+        return Err(DataError::invalid(path.display(), cause, "make the picture smaller"));
+    }
     if !jpeg::is_whole(bytes) {
         let cause = "the JPEG data end too early (truncated file)";
         return Err(DataError::invalid(path.display(), cause, SAVE_AGAIN));
@@ -190,31 +200,27 @@ fn check_jpeg(path: &Path, bytes: &[u8]) -> Result<jpeg::Frame, DataError> {
     let frame = jpeg::Frame::find(bytes).ok_or_else(|| {
         DataError::invalid(path.display(), "cannot be decoded (no picture is in the JPEG file)", SAVE_AGAIN)
     })?;
-    // The decoder copies the file, and once more the notes in it.
-    check_memory(path, [frame.width, frame.height], frame.memory() + 2 * bytes.len() as u64)?;
+    check_size(path, [frame.width, frame.height], frame.memory(), JPEG_COPIES * bytes.len() as u64)?;
     Ok(frame)
 }
 
-/// Refuses a picture that takes more memory than is allowed, or has a side that is too long.
-fn check_memory(path: &Path, [width, height]: [u32; 2], decoding: u64) -> Result<(), DataError> {
-    let needed = decoding + OTHER_MEMORY;
-    let longest = width.max(height) as usize;
-    if needed <= MOST_MEMORY && longest <= LONGEST_SIDE {
-        return Ok(());
-    }
-    let cause = if longest > LONGEST_SIDE {
-        format!("{width}x{height} pixels, expected sides of at most {LONGEST_SIDE}")
+/// Refuses a picture with a side that is too long, too many pixels, or more memory for them than is
+/// allowed besides `fixed`, which the file takes whatever its pixels.
+fn check_size(path: &Path, [width, height]: [u32; 2], for_pixels: u64, fixed: u64) -> Result<(), DataError> {
+    let (pixels, allowed) = (u64::from(width) * u64::from(height), MOST_MEMORY - OTHER_MEMORY - fixed);
+    let cause = if width.max(height) as usize > LONGEST_SIDE {
+        format!("expected sides of at most {LONGEST_SIDE}")
+    } else if pixels > MOST_PIXELS {
+        format!("expected at most {} million in all", MOST_PIXELS / 1_000_000)
+    } else if for_pixels > allowed {
+        format!("which take {} MB of memory, expected at most {}", for_pixels >> 20, allowed >> 20)
     } else {
-        format!(
-            "{width}x{height} pixels, which take {} MB of memory, expected at most {}",
-            needed >> 20,
-            MOST_MEMORY >> 20
-        )
+        return Ok(());
     };
-    let pixels = f64::from(width) * f64::from(height);
-    let megapixels = (pixels / 1e6 * MOST_MEMORY as f64 / needed as f64).clamp(0.1, 50.0);
-    let advice = format!("make the picture smaller, of this kind at most about {megapixels:.1} megapixels");
-    Err(DataError::invalid(path.display(), cause, advice))
+    // How many there could be if each took as much.
+    let most = (pixels as f64 * allowed as f64 / for_pixels as f64).min(MOST_PIXELS as f64);
+    let advice = format!("make the picture smaller, of this kind at most about {:.1} megapixels", most / 1e6);
+    Err(DataError::invalid(path.display(), format!("{width}x{height} pixels, {cause}"), advice))
 }
 
 impl Decoded {
@@ -238,7 +244,7 @@ impl Decoded {
         let row_bytes = self.size[1] * usize::from(self.kind.bytes_per_pixel());
         let (mut narrow, mut row) = (Vec::new(), Vec::new());
         for samples in self.samples.chunks_exact(row_bytes) {
-            let samples = if self.kind.bytes_per_pixel() > u8::from(self.kind.channel_count()) {
+            let samples = if self.kind.bytes_per_pixel() > self.kind.channel_count() {
                 narrow.clear();
                 let wide = samples.as_chunks().0.iter().map(|&sample| u16::from_ne_bytes(sample));
                 narrow.extend(wide.map(|sample| ((u32::from(sample) + 128) / 257) as u8));

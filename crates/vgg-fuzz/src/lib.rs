@@ -24,7 +24,6 @@ pub use parts::Part;
 pub use peak_alloc::PeakAlloc;
 pub use picture::{jpeg, png};
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// A reader of outside data under test.
@@ -91,23 +90,26 @@ pub struct Cost {
     pub memory: usize,
 }
 
-/// Runs `target` on `data`; one call at a time in a process, as the memory is counted for all threads.
+/// What `run` costs. Memory is counted for all threads: let no other one work meanwhile.
+///
+/// # Panics
+/// When [`PeakAlloc`] is not the global allocator.
+pub fn cost<R>(run: impl FnOnce() -> R) -> (R, Cost) {
+    assert!(PeakAlloc.current_usage() > 0, "PeakAlloc is not the global allocator of this program");
+    let (memory, time) = (PeakAlloc.current_usage(), thread_time());
+    PeakAlloc.reset_peak_usage();
+    let result = run();
+    let time = thread_time().saturating_sub(time);
+    (result, Cost { time, memory: PeakAlloc.peak_usage().saturating_sub(memory) })
+}
+
+/// Runs `target` on `data`, while no other thread works.
 ///
 /// # Panics
 /// When the target finds something wrong, or the limits are exceeded.
 pub fn check(target: &Target, data: &[u8], limits: &Limits) -> Cost {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    // A panic of another input says nothing about this one.
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     scratch::prepare();
-    assert!(PeakAlloc.current_usage() > 0, "PeakAlloc is not the global allocator of this program");
-    let (memory, time) = (PeakAlloc.current_usage(), thread_time());
-    PeakAlloc.reset_peak_usage();
-    (target.run)(data);
-    let cost = Cost {
-        time: thread_time().saturating_sub(time),
-        memory: PeakAlloc.peak_usage().saturating_sub(memory),
-    };
+    let ((), cost) = cost(|| (target.run)(data));
     let most = limits.memory + data.len();
     assert!(
         cost.memory <= most,

@@ -26,9 +26,13 @@ pub fn png_header(width: u32, height: u32, bits: u8, colour: u8, passes: bool) -
     [&width.to_be_bytes()[..], &height.to_be_bytes(), &end].concat()
 }
 
-/// `bytes` as PNG packs them.
+/// `bytes` as PNG packs them, as short as can be.
 pub fn deflated(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    deflated_at(Compression::best(), bytes)
+}
+
+fn deflated_at(level: Compression, bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), level);
     encoder.write_all(bytes).expect("a vector takes all");
     encoder.finish().expect("a vector takes all")
 }
@@ -37,7 +41,7 @@ pub fn deflated(bytes: &[u8]) -> Vec<u8> {
 pub fn black_png(width: u32, height: u32, bits: u8, colour: u8) -> Vec<u8> {
     let samples = [1, 0, 3, 1, 2, 0, 4][usize::from(colour)];
     let row = 1 + (width as usize * samples * usize::from(bits)).div_ceil(8);
-    let data = deflated(&vec![0; row * height as usize]);
+    let data = deflated_at(Compression::fast(), &vec![0; row * height as usize]);
     let palette = if colour == 3 { vec![9; 3] } else { vec![] };
     let header = png_header(width, height, bits, colour, false);
     let chunks: [(&[u8; 4], &[u8]); 4] =
