@@ -163,13 +163,9 @@ mod tests {
     #[test]
     fn the_largest_sums_fit() {
         let side = LONGEST_SIDE;
-        for [old, new] in [
-            [[1, side], [1, 1]],
-            [[1, side], [side, 1]],
-            [[side, 1], [1, side]],
-            [[1, 1], [side, 1]],
-            [[1024, side], [1, 1]],
-        ] {
+        for [old, new] in
+            [[[1, side], [1, 1]], [[1, side], [side, 1]], [[1, 1], [side, 1]], [[1024, side], [1, 1]]]
+        {
             let mut resizer = Resizer::new(old, new, 1);
             let row = vec![255; old[1]];
             (0..old[0]).for_each(|_| resizer.push(&row));

@@ -199,3 +199,46 @@ fn missing_files_unwritable_places_and_impossible_sizes() {
     assert!(error.to_string().contains("5 bytes of pixels, expected 2x2x1"), "{error}");
     assert!(!path.exists());
 }
+
+#[cfg(unix)]
+#[test]
+fn a_hostile_name_is_shown_on_one_line() {
+    let (_folder, path) = file("a\r\nb\u{1b}[2J.png", b"no picture");
+    let message = read_picture(&path, 28, 28, 1).unwrap_err().to_string();
+    assert!(message.contains("a\\r\\nb\\u{1b}[2J.png: is of an unknown kind"), "{message:?}");
+    let (_folder, path) = file("a\nb.png", &encoded(ramp(2, 2), ImageFormat::Png));
+    let (_, note) = read_picture(&path, 28, 28, 1).unwrap();
+    assert!(note.unwrap().contains("a\\nb.png: resized from 2x2"));
+}
+
+#[test]
+fn all_orientations_of_one_picture_give_the_same_pixels() {
+    let upright = DynamicImage::from(ramp(37, 23));
+    // What must be done to an upright picture so that the note, obeyed, undoes it.
+    let lying = [
+        upright.clone(),
+        upright.fliph(),
+        upright.rotate180(),
+        upright.flipv(),
+        upright.rotate90().fliph(),
+        upright.rotate270(),
+        upright.rotate90().flipv(),
+        upright.rotate90(),
+    ];
+    let mut all = Vec::new();
+    for (index, picture) in lying.into_iter().enumerate() {
+        let png = encoded(picture, ImageFormat::Png);
+        let mut chunk = b"eXIfMM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+        chunk.extend([index as u8 + 1, 0, 0, 0, 0, 0, 0]);
+        let mut checksum = flate2::Crc::new();
+        checksum.update(&chunk);
+        // Behind the signature of 8 bytes and the header of 25.
+        let length = (chunk.len() as u32 - 4).to_be_bytes();
+        let bytes = [&png[..33], &length, &chunk, &checksum.sum().to_be_bytes(), &png[33..]].concat();
+        let (_folder, path) = file("a.png", &bytes);
+        all.push(read_picture(&path, 28, 28, 3).unwrap().0);
+    }
+    for (index, pixels) in all.iter().enumerate() {
+        assert!(*pixels == all[0], "orientation {}", index + 1);
+    }
+}

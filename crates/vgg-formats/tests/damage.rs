@@ -205,3 +205,35 @@ fn manifests_that_name_other_places_are_refused() {
     write_manifest(&path, "");
     assert!(assert_damaged(&path, "no files").contains("state.json"));
 }
+
+/// What a file says is cited in messages; it must not speak to the terminal, or fill it.
+#[test]
+fn messages_that_cite_a_file_are_one_short_line() {
+    let names = ["\\u001b[2J\\r\\n\\u202e".to_owned(), "n".repeat(100_000)];
+    for name in names {
+        let (_dir, path) = saved();
+        let state = fs::read_to_string(path.join("state.json")).unwrap();
+        let mut messages = Vec::new();
+        for changed in [
+            state.replace("small", &name),
+            state.replace("batch_size\": \"100\"", &format!("a\": [\"{name}\"]")),
+        ] {
+            assert_ne!(changed, state);
+            forge(&path, "state.json", changed.as_bytes());
+            messages.push(vgg_formats::load(&path, &network()).unwrap_err().to_string());
+        }
+        forge(&path, "state.json", state.as_bytes());
+        let weights = fs::read(path.join("weights.safetensors")).unwrap();
+        let length = u64::from_le_bytes(*weights.first_chunk().unwrap()) as usize;
+        let header = std::str::from_utf8(&weights[8..8 + length]).unwrap();
+        let header = header.replace("classifier.0.bias", &name);
+        let changed =
+            [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &weights[8 + length..]].concat();
+        forge(&path, "weights.safetensors", &changed);
+        messages.push(vgg_formats::load(&path, &network()).unwrap_err().to_string());
+        for message in messages {
+            assert!(!message.contains(|c: char| c.is_control() || c == '\u{202e}'), "{message:?}");
+            assert!(message.len() < 2_000, "{message}");
+        }
+    }
+}

@@ -97,11 +97,11 @@ fn save(model_dir: &Path) -> std::path::PathBuf {
         values.fill(parameter as f32 + 0.5);
         Ok::<(), Infallible>(())
     };
-    vgg_formats::save(model_dir, &state, &network(), true, give).expect("a good checkpoint can be saved")
+    vgg_formats::save(&model_dir.into(), &state, &network(), true, give).expect("a good checkpoint can be saved")
 }
 
 fn load(directory: &Path) -> Result<Checkpoint, CheckpointError> {
-    vgg_formats::load(directory, &network())
+    vgg_formats::load(&directory.parent().expect("a folder above").into(), directory, &network())
 }
 
 /// Lists all files but itself with their hashes, in the format of `sha256sum`, and closes the list

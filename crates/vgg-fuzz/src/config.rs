@@ -11,16 +11,17 @@ use vgg_train::Config;
 pub fn config(data: &[u8]) {
     scratch::with_folder("run", |run| {
         fs::write(run.join("config.toml"), data).expect("the temporary folder takes a file");
-        match Config::load(run) {
+        let model_dir = run.into();
+        match Config::load(&model_dir) {
             Ok(config) => {
                 let config = config.expect("the file is there");
                 let network = config.build_network().expect("a network that was checked");
                 assert_eq!((network.classes, network.input), (config.network.classes, config.network.input));
                 assert_eq!(config.data.class_names.len(), network.classes);
                 fs::remove_file(run.join("config.toml")).expect("a file of ours can be removed");
-                config.save(run).expect("what was loaded can be saved");
+                config.save(&model_dir).expect("what was loaded can be saved");
                 let again =
-                    Config::load(run).expect("what was saved can be loaded").expect("the file is there");
+                    Config::load(&model_dir).expect("what was saved can be loaded").expect("the file is there");
                 assert_eq!(again, config);
                 assert_eq!(config.differences(&again).expect("it can be written"), None);
             }

@@ -110,6 +110,28 @@ fn the_largest_png_files_keep_to_the_memory() {
     }
 }
 
+/// Each scan goes over the whole picture again, however little is in it.
+#[test]
+fn many_scans_take_no_long_time() {
+    let _guard = alone();
+    let progressive = Jpeg { frame: 0xc2, more_scans: 95, ..Jpeg::new(4000, 2300) };
+    let apart = Jpeg { apart: true, more_scans: 300, ..Jpeg::new(4000, 1500) };
+    let grey = Jpeg { sampling: vec![0x11], ..progressive.clone() };
+    for (what, jpeg) in [("progressive", progressive), ("grey", grey), ("apart", apart)] {
+        let bytes = jpeg.bytes();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("picture");
+        fs::write(&path, &bytes).unwrap();
+        let (result, Cost { memory, time }) = cost(|| vgg_data::read_picture(&path, 28, 28, 3));
+        let outcome = result.map_or_else(|error| error.to_string(), |_| "accepted".into());
+        println!("{what}, many scans: {time:?}, a file of {}: {outcome}", bytes.len());
+        assert!(
+            memory <= MOST + bytes.len() && time < Limits::LENIENT.time,
+            "{what}: {memory} bytes, {time:?}"
+        );
+    }
+}
+
 /// Notes in a JPEG file are copied by its decoder.
 #[test]
 fn long_files_keep_to_the_memory() {

@@ -347,6 +347,22 @@ mod tests {
         }
         fs::write(&path, [0xff, 0xfe]).unwrap();
         assert!(Config::load(&folder.path().into()).unwrap_err().to_string().contains("UTF-8"));
+        fs::write(&path, vec![b'#'; LONGEST as usize + 1]).unwrap();
+        assert!(Config::load(&folder.path().into()).unwrap_err().to_string().contains("expected at most 1048576"));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(Config::load(&folder.path().into()).unwrap_err().to_string().contains("found something else"));
+    }
+
+    #[test]
+    fn a_message_about_a_hostile_key_is_one_short_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = ["\"\\u001b[2J\\r\\n\"".to_owned(), "k".repeat(100_000)];
+        for key in keys {
+            fs::write(folder.path().join(CONFIG_FILE), format!("{key} = 1\n")).unwrap();
+            let message = Config::load(&folder.path().into()).unwrap_err().to_string();
+            assert!(!message.contains(char::is_control) && message.len() < 2_000, "{message:?}");
+        }
     }
 
     #[test]
