@@ -220,7 +220,7 @@ fn messages_that_cite_a_file_are_one_short_line() {
         ] {
             assert_ne!(changed, state);
             forge(&path, "state.json", changed.as_bytes());
-            messages.push(vgg_formats::load(&path, &network()).unwrap_err().to_string());
+            messages.push(load(&path).unwrap_err().to_string());
         }
         forge(&path, "state.json", state.as_bytes());
         let weights = fs::read(path.join("weights.safetensors")).unwrap();
@@ -230,7 +230,7 @@ fn messages_that_cite_a_file_are_one_short_line() {
         let changed =
             [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &weights[8 + length..]].concat();
         forge(&path, "weights.safetensors", &changed);
-        messages.push(vgg_formats::load(&path, &network()).unwrap_err().to_string());
+        messages.push(load(&path).unwrap_err().to_string());
         for message in messages {
             assert!(!message.contains(|c: char| c.is_control() || c == '\u{202e}'), "{message:?}");
             assert!(message.len() < 2_000, "{message}");

@@ -97,7 +97,8 @@ fn save(model_dir: &Path) -> std::path::PathBuf {
         values.fill(parameter as f32 + 0.5);
         Ok::<(), Infallible>(())
     };
-    vgg_formats::save(&model_dir.into(), &state, &network(), true, give).expect("a good checkpoint can be saved")
+    vgg_formats::save(&model_dir.into(), &state, &network(), true, give)
+        .expect("a good checkpoint can be saved")
 }
 
 fn load(directory: &Path) -> Result<Checkpoint, CheckpointError> {

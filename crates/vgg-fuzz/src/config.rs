@@ -20,8 +20,9 @@ pub fn config(data: &[u8]) {
                 assert_eq!(config.data.class_names.len(), network.classes);
                 fs::remove_file(run.join("config.toml")).expect("a file of ours can be removed");
                 config.save(&model_dir).expect("what was loaded can be saved");
-                let again =
-                    Config::load(&model_dir).expect("what was saved can be loaded").expect("the file is there");
+                let again = Config::load(&model_dir)
+                    .expect("what was saved can be loaded")
+                    .expect("the file is there");
                 assert_eq!(again, config);
                 assert_eq!(config.differences(&again).expect("it can be written"), None);
             }

@@ -108,7 +108,8 @@ impl Config {
             Err(error) => return Err(error.into()),
         };
         let text = String::from_utf8(bytes).map_err(|_| damaged(&path, "it is not text in UTF-8"))?;
-        let config: Self = toml::from_str(&text).map_err(|error| damaged(&path, &with_line(&error, &text)))?;
+        let config: Self =
+            toml::from_str(&text).map_err(|error| damaged(&path, &with_line(&error, &text)))?;
         if config.version != VERSION {
             let reason = format!("its version is {}, this program understands {VERSION}", config.version);
             return Err(damaged(&path, &reason));
@@ -348,10 +349,14 @@ mod tests {
         fs::write(&path, [0xff, 0xfe]).unwrap();
         assert!(Config::load(&folder.path().into()).unwrap_err().to_string().contains("UTF-8"));
         fs::write(&path, vec![b'#'; LONGEST as usize + 1]).unwrap();
-        assert!(Config::load(&folder.path().into()).unwrap_err().to_string().contains("expected at most 1048576"));
+        assert!(
+            Config::load(&folder.path().into()).unwrap_err().to_string().contains("expected at most 1048576")
+        );
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(Config::load(&folder.path().into()).unwrap_err().to_string().contains("found something else"));
+        assert!(
+            Config::load(&folder.path().into()).unwrap_err().to_string().contains("found something else")
+        );
     }
 
     #[test]

@@ -51,7 +51,9 @@ impl Metrics {
     /// When the file cannot be read or written.
     pub(crate) fn open(model_dir: &ModelDir, global_step: u64) -> Result<Self, TrainError> {
         let old = model_dir.read(METRICS_FILE, u64::MAX).map_err(|error| match error {
-            CheckpointError::Damaged { path, cause } => TrainError::io("read", &path, io::Error::other(cause)),
+            CheckpointError::Damaged { path, cause } => {
+                TrainError::io("read", &path, io::Error::other(cause))
+            }
             error => error.into(),
         })?;
         if let Some(old) = old {
