@@ -2,7 +2,7 @@
 # The full counts behind docs/reliability.md. The tests of every day do a part of each.
 #
 #   scripts/reliability.sh                      everything: some four hours on two cores
-#   scripts/reliability.sh kills power faults   a part: kills power errors damage resume bits soak hostile sanitize deny
+#   scripts/reliability.sh kills power errors   a part: kills power errors damage resume bits soak hostile sanitize deny
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

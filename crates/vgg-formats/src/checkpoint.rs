@@ -14,7 +14,7 @@
 //! no half-deleted checkpoint bears a checkpoint's name; and one that cannot be used is set aside as
 //! `damaged-ckpt-…`, which is kept for its owner and never looked at again.
 
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, ErrorKind};
 use crate::files::{self, NewFile};
 use crate::manifest::Manifest;
 use crate::model_dir::ModelDir;
@@ -169,6 +169,10 @@ pub fn load_newest(model_dir: &ModelDir, network: &Network) -> Result<Option<New
             Err(error) => return Err(error),
         }
     }
+    // What cannot be read now may be intact.
+    if let Some(at) = skipped.iter().position(|(_, error)| error.kind() == ErrorKind::Io) {
+        return Err(skipped.swap_remove(at).1);
+    }
     let count = skipped.len();
     match skipped.into_iter().next() {
         None => Ok(None),
@@ -197,8 +201,8 @@ pub fn prune(model_dir: &ModelDir, keep: usize) -> Result<Vec<PathBuf>, Checkpoi
     checkpoints.into_iter().map(|(_, path)| discard(storage, &path).map(|()| path)).collect()
 }
 
-/// Takes the checkpoint `path` of `model_dir`, which cannot be used, out of the way: it is renamed to `damaged-ckpt-…` and its
-/// new path returned. From then on it is neither listed nor counted nor deleted. Call it while
+/// Takes the checkpoint `path` of `model_dir`, which cannot be used, out of the way: it is renamed to
+/// `damaged-ckpt-…` and its new path returned. From then on it is neither listed nor counted nor deleted. Call it while
 /// holding the [lock](crate::lock()).
 ///
 /// # Errors
@@ -220,9 +224,10 @@ pub fn set_aside(model_dir: &ModelDir, path: &Path) -> Result<PathBuf, Checkpoin
 /// Trouble with renaming or removing.
 pub fn remove(model_dir: &ModelDir, step: u64) -> Result<(), CheckpointError> {
     let path = model_dir.path().join(directory_name(step));
-    match model_dir.entry(&path) {
-        None => Ok(()),
-        Some(_) => discard(model_dir.storage(), &path),
+    match model_dir.storage().entry(&path) {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => discard(model_dir.storage(), &path),
+        Err(source) => Err(CheckpointError::Read { path, source }),
     }
 }
 
@@ -274,7 +279,9 @@ fn put_in_place(storage: &dyn Storage, temporary: &Path, path: &Path) -> Result<
                 && old.check_files(storage, path).is_ok()
         });
         if equal {
-            return files::remove_directory(storage, temporary);
+            files::remove_directory(storage, temporary)?;
+            // The name may be there and not be durable, when syncing it is what failed before.
+            return files::sync_parent(storage, path);
         }
         discard(storage, path)?;
     }

@@ -147,9 +147,8 @@ impl CheckpointError {
             Self::Damaged { .. }
             | Self::NewerFormat { .. }
             | Self::OtherNetwork { .. }
+            | Self::NoneIntact { .. }
             | Self::NoMomentum { .. } => ErrorKind::BadData,
-            // A disk that cannot be read is not a damaged checkpoint.
-            Self::NoneIntact { newest, .. } => newest.kind(),
             Self::NonFinite { .. } => ErrorKind::Diverged,
             Self::Create { .. } => ErrorKind::CannotCreate,
             Self::Write { .. } | Self::Read { .. } | Self::Values { .. } => ErrorKind::Io,

@@ -43,10 +43,10 @@ pub(crate) fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Resul
     let temporary = PathBuf::from(name);
     // What a dead process left there.
     match storage.remove_file(&temporary) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(create_error(path, error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(create_error(&temporary, error)),
         _ => {}
     }
-    let mut file = storage.create(&temporary).map_err(|source| create_error(path, source))?;
+    let mut file = storage.create(&temporary).map_err(|source| create_error(&temporary, source))?;
     let written = file.write_all(bytes).and_then(|()| file.sync());
     written.and_then(|()| storage.rename(&temporary, path)).map_err(|source| {
         // The first error is the one to report.
@@ -57,7 +57,7 @@ pub(crate) fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Resul
 }
 
 /// Makes the name of `path` durable.
-fn sync_parent(storage: &dyn Storage, path: &Path) -> Result<(), CheckpointError> {
+pub(crate) fn sync_parent(storage: &dyn Storage, path: &Path) -> Result<(), CheckpointError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     storage.sync_directory(parent.unwrap_or(Path::new("."))).map_err(|source| write_error(path, source))
 }
@@ -75,6 +75,10 @@ pub(crate) fn rename_directory(storage: &dyn Storage, from: &Path, to: &Path) ->
 
 /// Removes a directory with everything in it. Links are removed, not followed.
 pub(crate) fn remove_directory(storage: &dyn Storage, path: &Path) -> Result<(), CheckpointError> {
+    // What is a link to a directory is no directory to this call, which fails on real ones.
+    if storage.remove_file(path).is_ok() {
+        return Ok(());
+    }
     let failed = |source| write_error(path, source);
     for (name, is_directory) in storage.names(path).map_err(failed)? {
         let inner = path.join(name);
@@ -104,9 +108,18 @@ pub(crate) fn directories_in(storage: &dyn Storage, path: &Path) -> Result<Vec<S
         Err(source) => return Err(CheckpointError::Read { path: path.to_owned(), source }),
         Ok(names) => names,
     };
-    let is_directory = |name: &str| matches!(storage.entry(&path.join(name)), Ok(Some(Entry::Directory)));
-    let names = names.into_iter().filter_map(|(name, _)| name.into_string().ok());
-    Ok(names.filter(|name| is_directory(name)).collect())
+    let mut directories = Vec::new();
+    for (name, is_directory) in names {
+        let inner = path.join(&name);
+        // A link may lead to one.
+        let is_directory = is_directory
+            || storage.entry(&inner).map_err(|source| CheckpointError::Read { path: inner, source })?
+                == Some(Entry::Directory);
+        if is_directory && let Ok(name) = name.into_string() {
+            directories.push(name);
+        }
+    }
+    Ok(directories)
 }
 
 /// A file in the making, hashed as it is written.
@@ -187,7 +200,10 @@ pub(crate) fn read_small(storage: &dyn Storage, path: &Path, limit: u64) -> Resu
         let cause = format!("expected at most {limit} bytes, found {}", file.length);
         return Err(CheckpointError::damaged(path, cause));
     }
-    let mut bytes = vec![0; file.length as usize];
+    let mut bytes = Vec::new();
+    let length = usize::try_from(file.length).unwrap_or(usize::MAX);
+    bytes.try_reserve_exact(length).map_err(|_| read_error(path, ErrorKind::OutOfMemory.into()))?;
+    bytes.resize(length, 0);
     file.read(&mut bytes)?;
     Ok(bytes)
 }

@@ -34,7 +34,7 @@ impl ModelDir {
         &*self.storage
     }
 
-    /// What is at `path`, which is the directory or one above it; nothing where it cannot be told.
+    /// What is at `path`, in the directory or above it; nothing where it cannot be told.
     pub fn entry(&self, path: &Path) -> Option<Entry> {
         self.storage.entry(path).unwrap_or(None)
     }
@@ -56,7 +56,7 @@ impl ModelDir {
     /// leaves the old content or the new one, never a part.
     ///
     /// # Errors
-    /// The file cannot be created or written; what was there before is still there.
+    /// The file cannot be created or written; the old content is there, or the new one.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
         files::replace(self.storage(), &self.path.join(name), bytes)
     }
@@ -75,7 +75,7 @@ impl ModelDir {
 
     /// The directory and those above it that do not exist, innermost first.
     pub fn missing(&self) -> Vec<PathBuf> {
-        let is_missing = |path: &&Path| self.entry(path).is_none();
+        let is_missing = |path: &&Path| matches!(self.storage.entry(path), Ok(None));
         self.path.ancestors().take_while(is_missing).map(PathBuf::from).collect()
     }
 }

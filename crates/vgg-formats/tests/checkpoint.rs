@@ -262,6 +262,20 @@ fn leftovers_are_ignored_and_swept() {
     assert_eq!(names(dir.path()), ["ckpt-000000001", "ckpt-000000002", "config.toml"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn links_are_removed_and_what_they_lead_to_stays() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(elsewhere.path().join("precious"), "").unwrap();
+    for name in [".trash-ckpt-000000001", "ckpt-000000002"] {
+        std::os::unix::fs::symlink(elsewhere.path(), dir.path().join(name)).unwrap();
+    }
+    sweep(&dir.path().into()).unwrap();
+    remove(&dir.path().into(), 2).unwrap();
+    assert!(names(dir.path()).is_empty());
+    assert_eq!(names(elsewhere.path()), ["precious"]);
+}
+
 #[test]
 fn saving_a_step_again_replaces_a_damaged_checkpoint() {
     let dir = tempfile::tempdir().unwrap();

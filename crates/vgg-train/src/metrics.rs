@@ -36,8 +36,12 @@ enum Line<'a> {
 /// them must be on the disk before a checkpoint is, so that no power cut leaves a checkpoint whose
 /// steps have no lines.
 pub(crate) struct Metrics {
+    model_dir: ModelDir,
     path: PathBuf,
     file: Box<dyn OutputFile>,
+    /// Whether a sync has failed: what was written before may then be lost, whatever a later one
+    /// says.
+    is_unsure: bool,
     /// What is still to be written.
     pending: Vec<u8>,
 }
@@ -63,7 +67,7 @@ impl Metrics {
             }
         }
         let (path, file) = (model_dir.path().join(METRICS_FILE), model_dir.append(METRICS_FILE)?);
-        Ok(Self { path, file, pending: Vec::new() })
+        Ok(Self { model_dir: model_dir.clone(), path, file, is_unsure: false, pending: Vec::new() })
     }
 
     fn write(&mut self, line: &Line<'_>) -> Result<(), TrainError> {
@@ -90,7 +94,14 @@ impl Metrics {
 
     /// Makes every line survive a power cut.
     fn sync(&mut self) -> Result<(), TrainError> {
-        let result = self.hand_over().and_then(|()| self.file.sync());
+        if self.is_unsure {
+            let lines = self.model_dir.read(METRICS_FILE, u64::MAX)?.unwrap_or_default();
+            self.model_dir.replace(METRICS_FILE, &lines)?;
+            self.file = self.model_dir.append(METRICS_FILE)?;
+            self.is_unsure = false;
+        }
+        let handed_over = self.hand_over();
+        let result = handed_over.and_then(|()| self.file.sync().inspect_err(|_| self.is_unsure = true));
         result.map_err(|error| TrainError::io("write", &self.path, error))
     }
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use vgg_data::Splits;
 use vgg_engine::{Engine, EngineOptions};
-use vgg_formats::{Checkpoint, Entry, LockGuard, ModelDir, TensorSet};
+use vgg_formats::{Checkpoint, CheckpointError, Entry, LockGuard, ModelDir, TensorSet};
 
 /// A run that can begin.
 pub(crate) struct Prepared {
@@ -126,8 +126,14 @@ impl Prepared {
         match vgg_formats::load_newest(model_dir, engine.network())? {
             None => engine.initialise(config.recipe.initialiser, config.run.seed),
             Some(newest) => {
-                global_step = restore(engine, config, &newest.checkpoint, config.tensor_sets())?;
                 skipped = newest.skipped;
+                // A disk that cannot be read now may be well again: that is no reason to put aside what is on it.
+                let unreadable =
+                    |(_, error): &(_, CheckpointError)| error.kind() == vgg_formats::ErrorKind::Io;
+                if let Some(at) = skipped.iter().position(unreadable) {
+                    return Err(skipped.swap_remove(at).1.into());
+                }
+                global_step = restore(engine, config, &newest.checkpoint, config.tensor_sets())?;
             }
         }
         // Nothing can be refused any more: from here on the directory is changed.

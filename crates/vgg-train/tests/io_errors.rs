@@ -6,13 +6,14 @@
 
 mod support;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use support::simulated::{FAULTS, Fault, Simulated};
 use support::{MODEL, Regression, Tell, small_run, write_data};
-use vgg_formats::ModelDir;
-use vgg_train::{Event, TrainError, train};
+use vgg_formats::{ModelDir, Storage};
+use vgg_train::{Event, TrainError, TrainOptions, train};
 
 /// What happened in a run.
 #[derive(Default)]
@@ -74,6 +75,38 @@ fn every_failing_operation_leaves_what_was_saved_and_a_run_that_goes_on() {
     }
     assert!(ended > 0 && went_on > 0);
     println!("I/O errors: {operations} operations, {ended} runs ended with 73 or 74, {went_on} went on");
+}
+
+/// The operations of a run that goes on, with an old checkpoint to be deleted and a damaged one to be
+/// passed over, fail in turn.
+#[test]
+fn every_failing_operation_of_a_run_that_goes_on_leaves_what_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_data(&data, 1);
+    let whole = Simulated::new();
+    run(&data, &whole).1.unwrap();
+    let expected = outcome(&whole);
+    let begun = Simulated::new();
+    let options = small_run(&data, ModelDir::on(Arc::new(begun.clone()), MODEL));
+    let options = TrainOptions { stop_at: Some(9), ..options };
+    train(&options, &Regression::make, &mut [], &AtomicBool::new(false)).map(drop).unwrap();
+    begun.append(&Path::new(MODEL).join("ckpt-000000009/MANIFEST")).unwrap().write_all(b"x").unwrap();
+    let begun = begun.with(Fault::Never);
+    run(&data, &begun.copy()).1.unwrap();
+    let storage = begun.copy();
+    run(&data, &storage).1.unwrap();
+    for at in 0..storage.operations() {
+        let (name, number) = FAULTS[at as usize % FAULTS.len()];
+        for lasts in [false, true] {
+            if lasts && name == "EINTR" {
+                continue;
+            }
+            let what = format!("operation {at} of a run that goes on, {name}, lasting: {lasts}");
+            let storage = begun.copy().with(Fault::Error { at, number, lasts });
+            fail_and_go_on(&data, storage, &expected, &what);
+        }
+    }
 }
 
 /// Runs on a disk that fails, then on the same one when it is well again; whether the first run

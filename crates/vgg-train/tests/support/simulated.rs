@@ -82,6 +82,11 @@ impl Simulated {
         self.world().operations
     }
 
+    /// Another file system with the same files.
+    pub(crate) fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.world().clone())))
+    }
+
     /// The file system as a machine may find it that starts after a power cut.
     pub(crate) fn after_power_cut(&self, random: &Random) -> Self {
         let mut world = self.world().clone();
@@ -227,6 +232,13 @@ impl World {
         if let Node::File { bytes, pending, .. } = &mut self.nodes[node] {
             pending.push((bytes.len(), written.to_vec()));
             bytes.extend_from_slice(written);
+        }
+    }
+
+    /// Gives up what was written to a file and is not on the disk, as systems do when a sync fails.
+    fn forget(&mut self, node: usize) {
+        if let (Node::File { pending, .. }, Fault::Error { .. }) = (&mut self.nodes[node], self.fault) {
+            pending.clear();
         }
     }
 
@@ -386,7 +398,14 @@ impl Write for Writer {
 
 impl OutputFile for Writer {
     fn sync(&mut self) -> io::Result<()> {
-        self.storage.operation()?.sync(self.node);
+        match self.storage.operation() {
+            Ok(mut world) => world.sync(self.node),
+            Err(error) => {
+                // What was not on the disk will never be, whatever a later sync says.
+                self.storage.world().forget(self.node);
+                return Err(error);
+            }
+        }
         Ok(())
     }
 }

@@ -36,16 +36,6 @@ const FAULTS: &[Fault] = &[
         touches: &[],
     },
     Fault {
-        title: "not enough memory for so many threads",
-        happen: |place| {
-            place.digits();
-            place.run_after("ulimit -v 1000000", &training(&["--threads", "1000"]))
-        },
-        exit: 2,
-        says: ["1000 threads", "could not be started: Resource temporarily unavailable", "use fewer threads"],
-        touches: &[],
-    },
-    Fault {
         title: "the folder in which the program runs was removed",
         happen: |place| {
             place.folder("gone");

@@ -172,13 +172,13 @@ const FAULTS: &[Fault] = &[
         65,
         "a folder in place of the configuration",
         |place| without_config(place, |place| place.folder(CONFIG)),
-        [CONFIG, "it is not a file", RESTORE],
+        [CONFIG, "expected a file, found something else", RESTORE],
     ),
     fault(
         65,
         "a named pipe in place of the configuration",
         |place| without_config(place, |place| place.pipe(CONFIG)),
-        [CONFIG, "it is not a file", RESTORE],
+        [CONFIG, "expected a file, found something else", RESTORE],
     ),
     fault(
         65,
@@ -188,25 +188,37 @@ const FAULTS: &[Fault] = &[
                 File::create(place.path(CONFIG)).unwrap().set_len(1 << 30).unwrap();
             })
         },
-        [CONFIG, "it is longer than 67108864 bytes", RESTORE],
+        [CONFIG, "expected at most 1048576 bytes, found 1073741824", RESTORE],
     ),
     fault(
         74,
         "a folder in place of the measurements",
         |place| other_metrics(place, |place| place.folder(METRICS)),
-        ["cannot read model/metrics.jsonl", "it is not a file", "check the disk and the file's permissions"],
+        [
+            "cannot read model/metrics.jsonl",
+            "expected a file, found something else",
+            "check the disk and the file's permissions",
+        ],
     ),
     fault(
         74,
         "a named pipe in place of the measurements",
         |place| other_metrics(place, |place| place.pipe(METRICS)),
-        ["cannot read model/metrics.jsonl", "it is not a file", "check the disk and the file's permissions"],
+        [
+            "cannot read model/metrics.jsonl",
+            "expected a file, found something else",
+            "check the disk and the file's permissions",
+        ],
     ),
     fault(
         74,
         "a device that never ends in place of the measurements",
         |place| other_metrics(place, |place| place.link(METRICS, "/dev/zero")),
-        ["cannot read model/metrics.jsonl", "it is not a file", "check the disk and the file's permissions"],
+        [
+            "cannot read model/metrics.jsonl",
+            "expected a file, found something else",
+            "check the disk and the file's permissions",
+        ],
     ),
     fault(
         73,
@@ -215,7 +227,7 @@ const FAULTS: &[Fault] = &[
         [
             "cannot create model/metrics.jsonl",
             "No such file or directory",
-            "give a --model-dir that can be written to",
+            "check its permissions or choose another model directory",
         ],
     ),
     fault(

@@ -75,7 +75,7 @@ const FAULTS: &[Fault] = &[
     fault(
         "a PNG file that claims 100000x100000 pixels",
         |place| predict(place, &png_of_size(100_000, 100_000)),
-        ["one.png", "100000x100000 pixels, expected at most", "make the picture smaller"],
+        ["one.png", "100000x100000 pixels, expected sides of at most 65535", "make the picture smaller"],
     ),
     fault(
         "a PNG file that claims no pixels",
@@ -89,7 +89,7 @@ const FAULTS: &[Fault] = &[
             File::create(place.path("one.png")).unwrap().set_len(2 << 30).unwrap();
             place.run(&["predict", "one.png"])
         },
-        ["one.png", "2147483648 bytes long, expected at most 1073741824", "give a smaller picture"],
+        ["one.png", "2147483648 bytes long, expected at most 67108864", "make the picture smaller"],
     ),
     fault(
         "no such file",
