@@ -39,13 +39,6 @@ fn run(data: &Path, storage: &Simulated) -> (Course, Result<(), TrainError>) {
     (course, trained.map(drop))
 }
 
-fn outcome(storage: &Simulated) -> Vec<(PathBuf, Vec<u8>)> {
-    let files = storage.contents(Path::new(MODEL)).into_iter();
-    let files =
-        files.filter(|(path, _)| path.starts_with("ckpt-000000012") || path.ends_with("metrics.jsonl"));
-    files.map(|(path, bytes)| (path, support::without_seconds(&bytes))).collect()
-}
-
 #[test]
 fn every_failing_operation_leaves_what_was_saved_and_a_run_that_goes_on() {
     let all = std::env::var("VGG_IO_ERRORS").is_ok_and(|value| value == "all");
@@ -54,7 +47,7 @@ fn every_failing_operation_leaves_what_was_saved_and_a_run_that_goes_on() {
     write_data(&data, 1);
     let whole = Simulated::new();
     run(&data, &whole).1.unwrap();
-    let (operations, expected) = (whole.operations(), outcome(&whole));
+    let (operations, expected) = (whole.operations(), support::outcome(&whole));
     let (mut ended, mut went_on) = (0, 0);
     for at in 0..operations {
         for (turn, &(name, number)) in FAULTS.iter().enumerate() {
@@ -86,7 +79,7 @@ fn every_failing_operation_of_a_run_that_goes_on_leaves_what_was_saved() {
     write_data(&data, 1);
     let whole = Simulated::new();
     run(&data, &whole).1.unwrap();
-    let expected = outcome(&whole);
+    let expected = support::outcome(&whole);
     let begun = Simulated::new();
     let options = small_run(&data, ModelDir::on(Arc::new(begun.clone()), MODEL));
     let options = TrainOptions { stop_at: Some(9), ..options };
@@ -134,7 +127,7 @@ fn fail_and_go_on(data: &Path, storage: Simulated, expected: &[(PathBuf, Vec<u8>
         panic!("{what}: when the disk is well again: {error}");
     }
     assert!(again.began >= course.saved, "{what}: saved {:?}, gone on from {:?}", course.saved, again.began);
-    assert_eq!(outcome(&storage), expected, "{what}");
+    assert_eq!(support::outcome(&storage), expected, "{what}");
     reached
 }
 
@@ -163,6 +156,6 @@ fn a_disk_that_is_full_for_a_while_costs_no_more_than_the_checkpoints_of_that_ti
     assert_eq!(saved, [2, 8, 10, 12]);
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].starts_with("step 4 is not saved: cannot "), "{warnings:?}");
-    let metrics = String::from_utf8(outcome(&storage).pop().unwrap().1).unwrap();
+    let metrics = String::from_utf8(support::outcome(&storage).pop().unwrap().1).unwrap();
     assert_eq!(metrics.matches("\"step\"").count(), 12, "no line is missing: {metrics}");
 }

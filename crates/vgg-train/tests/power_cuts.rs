@@ -7,7 +7,7 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use support::simulated::{Fault, Simulated};
@@ -35,15 +35,6 @@ fn options(data: &Path, storage: &Simulated) -> TrainOptions {
     small_run(data, ModelDir::on(Arc::new(storage.clone()), MODEL))
 }
 
-/// What a finished run leaves and must not depend on interruptions: the last checkpoint, and the
-/// metrics without what depends on time.
-fn outcome(storage: &Simulated) -> Vec<(PathBuf, Vec<u8>)> {
-    let files = storage.contents(Path::new(MODEL)).into_iter();
-    let files =
-        files.filter(|(path, _)| path.starts_with("ckpt-000000012") || path.ends_with("metrics.jsonl"));
-    files.map(|(path, bytes)| (path, support::without_seconds(&bytes))).collect()
-}
-
 #[test]
 fn a_power_cut_at_any_moment_leaves_every_checkpoint_that_was_saved() {
     let states: u64 = std::env::var("VGG_POWER_CUTS").map_or(3, |count| count.parse().expect("a number"));
@@ -52,7 +43,7 @@ fn a_power_cut_at_any_moment_leaves_every_checkpoint_that_was_saved() {
     write_data(&data, 1);
     let whole = Simulated::new();
     run(&data, &whole).1.unwrap();
-    let (operations, expected) = (whole.operations(), outcome(&whole));
+    let (operations, expected) = (whole.operations(), support::outcome(&whole));
     assert_eq!(expected.len(), 5, "four files of a checkpoint, and the metrics");
 
     for at in 0..=operations {
@@ -63,7 +54,7 @@ fn a_power_cut_at_any_moment_leaves_every_checkpoint_that_was_saved() {
             let after = storage.after_power_cut(&Random::new(at, Purpose::Augmentation, state));
             let what = format!("operation {at} of {operations}, state {state}");
             check(&data, &after, saved, &what);
-            assert_eq!(outcome(&after), expected, "{what}");
+            assert_eq!(support::outcome(&after), expected, "{what}");
         }
     }
     println!("power cuts: {} operations, {states} states each, nothing lost", operations + 1);

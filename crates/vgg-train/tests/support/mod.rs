@@ -5,7 +5,7 @@
 pub(crate) mod simulated;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use vgg_arch::random::{Purpose, Random};
 use vgg_arch::{Initialiser, Layer, Network};
@@ -211,6 +211,15 @@ pub(crate) fn small_run(data: &Path, model_dir: ModelDir) -> TrainOptions {
         save_every: Some(2),
         ..TrainOptions::new(model_dir)
     }
+}
+
+/// What a finished [`small_run`] leaves on a simulated file system and must not depend on what
+/// befell it: the last checkpoint, and the metrics without what depends on time.
+pub(crate) fn outcome(storage: &simulated::Simulated) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = storage.contents(Path::new(MODEL)).into_iter();
+    let files =
+        files.filter(|(path, _)| path.starts_with("ckpt-000000012") || path.ends_with("metrics.jsonl"));
+    files.map(|(path, bytes)| (path, without_seconds(&bytes))).collect()
 }
 
 /// The lines of a file without what depends on time.
