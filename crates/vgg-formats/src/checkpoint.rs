@@ -155,9 +155,10 @@ pub fn load(model_dir: &ModelDir, path: &Path, network: &Network) -> Result<Chec
 /// Damaged and unreadable ones are passed over and reported in [`Newest::skipped`].
 ///
 /// # Errors
-/// [`CheckpointError::NoneIntact`] when there are checkpoints and none can be used: a run must
-/// never start anew in silence. An intact checkpoint of another network or of a later format is
-/// not damage, so it ends the search as well.
+/// [`CheckpointError::NoneIntact`] when there are checkpoints and all are damaged, or
+/// [`CheckpointError::Read`] when one of them cannot be read and may be intact: a run must never
+/// start anew in silence. An intact checkpoint of another network or of a later format is not
+/// damage, so it ends the search as well.
 pub fn load_newest(model_dir: &ModelDir, network: &Network) -> Result<Option<Newest>, CheckpointError> {
     let mut skipped = Vec::new();
     for (_, path) in list(model_dir)?.into_iter().rev() {
@@ -202,8 +203,8 @@ pub fn prune(model_dir: &ModelDir, keep: usize) -> Result<Vec<PathBuf>, Checkpoi
 }
 
 /// Takes the checkpoint `path` of `model_dir`, which cannot be used, out of the way: it is renamed to
-/// `damaged-ckpt-…` and its new path returned. From then on it is neither listed nor counted nor deleted. Call it while
-/// holding the [lock](crate::lock()).
+/// `damaged-ckpt-…` and its new path returned. From then on it is neither listed nor counted nor
+/// deleted. Call it while holding the [lock](crate::lock()).
 ///
 /// # Errors
 /// Trouble with renaming.
@@ -224,10 +225,9 @@ pub fn set_aside(model_dir: &ModelDir, path: &Path) -> Result<PathBuf, Checkpoin
 /// Trouble with renaming or removing.
 pub fn remove(model_dir: &ModelDir, step: u64) -> Result<(), CheckpointError> {
     let path = model_dir.path().join(directory_name(step));
-    match model_dir.storage().entry(&path) {
-        Ok(None) => Ok(()),
-        Ok(Some(_)) => discard(model_dir.storage(), &path),
-        Err(source) => Err(CheckpointError::Read { path, source }),
+    match files::entry(model_dir.storage(), &path)? {
+        None => Ok(()),
+        Some(_) => discard(model_dir.storage(), &path),
     }
 }
 
@@ -271,9 +271,7 @@ fn write_files<E: Error + Send + Sync + 'static>(
 /// from an older checkpoint, mostly because this one is damaged; when it is intact and equal it is
 /// left alone, as replacing it would put it at risk for nothing.
 fn put_in_place(storage: &dyn Storage, temporary: &Path, path: &Path) -> Result<(), CheckpointError> {
-    let present =
-        storage.entry(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })?;
-    if present.is_some() {
+    if files::entry(storage, path)?.is_some() {
         let equal = Manifest::read(storage, path).is_ok_and(|old| {
             Manifest::read(storage, temporary).is_ok_and(|new| new == old)
                 && old.check_files(storage, path).is_ok()

@@ -160,7 +160,6 @@ impl CheckpointError {
     fn finding(&self) -> String {
         match self {
             Self::Damaged { path, cause } => format!("{}: {cause}", path.display()),
-            Self::Read { path, source } => format!("{}: {source}", path.display()),
             error => error.to_string(),
         }
     }

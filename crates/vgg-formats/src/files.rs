@@ -93,11 +93,15 @@ pub(crate) fn remove_directory(storage: &dyn Storage, path: &Path) -> Result<(),
 
 /// Removes a directory with everything in it, if there is one.
 pub(crate) fn remove_if_there(storage: &dyn Storage, path: &Path) -> Result<(), CheckpointError> {
-    match storage.entry(path) {
-        Ok(None) => Ok(()),
-        Ok(Some(_)) => remove_directory(storage, path),
-        Err(source) => Err(read_error(path, source)),
+    match entry(storage, path)? {
+        None => Ok(()),
+        Some(_) => remove_directory(storage, path),
     }
+}
+
+/// What is at `path`; `None` when nothing is.
+pub(crate) fn entry(storage: &dyn Storage, path: &Path) -> Result<Option<Entry>, CheckpointError> {
+    storage.entry(path).map_err(|source| read_error(path, source))
 }
 
 /// The names of the directories in `path`; those that are not Unicode are nobody's here. A
@@ -112,9 +116,7 @@ pub(crate) fn directories_in(storage: &dyn Storage, path: &Path) -> Result<Vec<S
     for (name, is_directory) in names {
         let inner = path.join(&name);
         // A link may lead to one.
-        let is_directory = is_directory
-            || storage.entry(&inner).map_err(|source| CheckpointError::Read { path: inner, source })?
-                == Some(Entry::Directory);
+        let is_directory = is_directory || entry(storage, &inner)? == Some(Entry::Directory);
         if is_directory && let Ok(name) = name.into_string() {
             directories.push(name);
         }
@@ -162,7 +164,7 @@ impl OldFile {
     /// Opens a regular file. A file of a checkpoint that is not there is damage.
     pub(crate) fn open(storage: &dyn Storage, path: &Path) -> Result<Self, CheckpointError> {
         // Checked before opening: a pipe would block there.
-        let length = match storage.entry(path).map_err(|source| read_error(path, source))? {
+        let length = match entry(storage, path)? {
             Some(Entry::File(length)) => length,
             Some(_) => return Err(CheckpointError::damaged(path, "expected a file, found something else")),
             None => return Err(CheckpointError::damaged(path, MISSING)),

@@ -45,10 +45,9 @@ impl ModelDir {
     /// The file cannot be read, is no regular file, or is longer than `limit` bytes.
     pub fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, CheckpointError> {
         let path = self.path.join(name);
-        match self.storage.entry(&path) {
-            Ok(None) => Ok(None),
-            Ok(Some(_)) => files::read_small(self.storage(), &path, limit).map(Some),
-            Err(source) => Err(CheckpointError::Read { path, source }),
+        match files::entry(self.storage(), &path)? {
+            None => Ok(None),
+            Some(_) => files::read_small(self.storage(), &path, limit).map(Some),
         }
     }
 

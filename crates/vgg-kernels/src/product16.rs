@@ -62,8 +62,9 @@ pub(crate) struct Product16<'a> {
 /// A kernel for [`Product16`].
 ///
 /// # Safety
-/// The processor has the kernel's instructions, and the thread holds what
-/// [`crate::Kernels::tiles`] gave; every tile that the product names lies inside its buffer; nobody else writes to those tiles of A, B and C or reads those of C meanwhile.
+/// The processor has the kernel's instructions, and the thread holds what [`crate::Kernels::tiles`]
+/// gave; every tile that the product names lies inside its buffer; nobody else writes to those tiles
+/// of A, B and C or reads those of C meanwhile.
 pub(crate) type Product16Fn = unsafe fn(&Product16<'_>);
 
 /// What becomes of 16 × 32 sums in two tiles of C, side by side: `max(0, sum + bias)` in bf16.

@@ -5,7 +5,6 @@ use crate::evaluate::Evaluation;
 use crate::events::{Event, Listener, StepReport};
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
 use vgg_formats::{CheckpointError, ModelDir, OutputFile};
 
 /// Name of the file in a model directory.
@@ -37,7 +36,6 @@ enum Line<'a> {
 /// steps have no lines.
 pub(crate) struct Metrics {
     model_dir: ModelDir,
-    path: PathBuf,
     file: Box<dyn OutputFile>,
     /// Whether a sync has failed: what was written before may then be lost, whatever a later one
     /// says.
@@ -66,17 +64,20 @@ impl Metrics {
                 model_dir.replace(METRICS_FILE, &kept)?;
             }
         }
-        let (path, file) = (model_dir.path().join(METRICS_FILE), model_dir.append(METRICS_FILE)?);
-        Ok(Self { model_dir: model_dir.clone(), path, file, is_unsure: false, pending: Vec::new() })
+        let file = model_dir.append(METRICS_FILE)?;
+        Ok(Self { model_dir: model_dir.clone(), file, is_unsure: false, pending: Vec::new() })
     }
 
     fn write(&mut self, line: &Line<'_>) -> Result<(), TrainError> {
-        serde_json::to_writer(&mut self.pending, line)
-            .map_err(|error| TrainError::io("write", &self.path, error.into()))?;
+        serde_json::to_writer(&mut self.pending, line).map_err(|error| self.not_written(error.into()))?;
         self.pending.push(b'\n');
         // Whoever saves will hear of it, if it is still so by then.
         let _ = self.hand_over();
         Ok(())
+    }
+
+    fn not_written(&self, error: io::Error) -> TrainError {
+        TrainError::io("write", &self.model_dir.path().join(METRICS_FILE), error)
     }
 
     /// Hands what is pending to the system.
@@ -102,7 +103,7 @@ impl Metrics {
         }
         let handed_over = self.hand_over();
         let result = handed_over.and_then(|()| self.file.sync().inspect_err(|_| self.is_unsure = true));
-        result.map_err(|error| TrainError::io("write", &self.path, error))
+        result.map_err(|error| self.not_written(error))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::events::{Event, Listeners, StepReport};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vgg_data::{Loader, Splits, TrainingBatch, prefetch};
-use vgg_engine::{Dropout, Engine, EngineError, State};
+use vgg_engine::{Dropout, Engine, EngineError, Outcome, State};
 use vgg_formats::{CheckpointError, CheckpointState, ModelDir, TensorSet};
 
 /// Time from one checkpoint to the next when no number of steps is given.
@@ -54,15 +54,8 @@ pub(crate) fn train(
             let begin = Instant::now();
             let Some(&TrainingBatch { step, ref images, ref labels }) = batches.next_batch() else { break };
             let rule = run.config.recipe.update_rule(step, total);
-            let outcome = match run.engine.train_step(images, labels, Dropout { seed, step }, &rule) {
-                Err(error @ EngineError::Diverged) => {
-                    return Err(TrainError::diverged(error.to_string(), step + 1));
-                }
-                outcome => outcome?,
-            };
-            if !outcome.loss.is_finite() {
-                return Err(TrainError::diverged(format!("the loss is {}", outcome.loss), step));
-            }
+            let outcome = run.engine.train_step(images, labels, Dropout { seed, step }, &rule);
+            let outcome = unless_diverged(outcome, step)?;
             run.global_step += 1;
             last_loss = Some(outcome.loss);
             listeners.tell(&Event::Step(&StepReport {
@@ -84,6 +77,17 @@ pub(crate) fn train(
         saves.save(run, listeners)?;
         conclude(run, last_loss, listeners)
     })?
+}
+
+/// The outcome of a step that began after `step` updates, unless there are numbers that are not finite:
+/// the loss, which those updates have spoilt, or the weights, which this step's has.
+fn unless_diverged(outcome: Result<Outcome, EngineError>, step: u64) -> Result<Outcome, TrainError> {
+    match outcome {
+        Ok(outcome) if outcome.loss.is_finite() => Ok(outcome),
+        Ok(outcome) => Err(TrainError::diverged(format!("the loss is {}", outcome.loss), step)),
+        Err(error @ EngineError::Diverged) => Err(TrainError::diverged(error.to_string(), step + 1)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Says how training ended.

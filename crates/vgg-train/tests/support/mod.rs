@@ -213,6 +213,34 @@ pub(crate) fn small_run(data: &Path, model_dir: ModelDir) -> TrainOptions {
     }
 }
 
+/// What was heard of a run.
+#[derive(Default)]
+pub(crate) struct Course {
+    /// The step from which it began or went on.
+    pub(crate) began: Option<u64>,
+    /// The step of the last checkpoint that was said to be saved.
+    pub(crate) saved: Option<u64>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Makes a [`small_run`] on a simulated file system.
+pub(crate) fn run_on(storage: &simulated::Simulated, data: &Path) -> (Course, Result<(), TrainError>) {
+    let mut course = Course::default();
+    let mut listener = Tell(|event: &Event<'_>| {
+        match event {
+            Event::Started(run) | Event::Resumed(run) => course.began = Some(run.global_step),
+            Event::Saved { global_step, .. } => course.saved = Some(*global_step),
+            Event::Warning(warning) => course.warnings.push((*warning).to_owned()),
+            _ => {}
+        }
+        Ok(())
+    });
+    let options = small_run(data, storage.model_dir());
+    let trained =
+        vgg_train::train(&options, &Regression::make, &mut [&mut listener], &AtomicBool::new(false));
+    (course, trained.map(drop))
+}
+
 /// What a finished [`small_run`] leaves on a simulated file system and must not depend on what
 /// befell it: the last checkpoint, and the metrics without what depends on time.
 pub(crate) fn outcome(storage: &simulated::Simulated) -> Vec<(PathBuf, Vec<u8>)> {

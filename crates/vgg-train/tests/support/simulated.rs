@@ -6,13 +6,14 @@
 //! of which some are zeros, and each change of a name is there or absent, whatever came before or
 //! after it.
 
+use super::MODEL;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vgg_arch::random::Random;
-use vgg_formats::{Entry, Lock, OutputFile, Storage};
+use vgg_formats::{Entry, Lock, ModelDir, OutputFile, Storage};
 
 /// Unit in which a disk writes.
 const SECTOR: usize = 512;
@@ -80,6 +81,11 @@ impl Simulated {
     /// Operations since the last call of [`Simulated::with`].
     pub(crate) fn operations(&self) -> u64 {
         self.world().operations
+    }
+
+    /// The model directory [`MODEL`] on it.
+    pub(crate) fn model_dir(&self) -> ModelDir {
+        ModelDir::on(Arc::new(self.clone()), MODEL)
     }
 
     /// Another file system with the same files.
