@@ -3,7 +3,7 @@
 #
 #   scripts/fuzz.sh [SECONDS [TARGET...]]      600 seconds, all targets
 #
-# Prints one line for each target and ends with 1 when anything was found. Corpora start from the seeds in
+# Prints one line for each target, with the processor time it got, and ends with 1 when anything was found. Corpora start from the seeds in
 # crates/vgg-fuzz/seeds and are kept, with whatever was found, in $FUZZ_DIR (a new temporary folder by
 # default). Needs a C++ compiler; a nightly toolchain is used where there is one.
 set -euo pipefail
@@ -39,8 +39,9 @@ files=$scratch
 trap '[ "$files" = "$scratch" ] || rm -rf "$files"' EXIT
 mkdir -p "$scratch"
 echo "corpora and logs in $scratch"
-printf '%-12s %12s %8s %8s %8s  %s\n' target executions seconds corpus 'peak MB' result
+printf '%-12s %12s %9s %8s %8s  %s\n' target executions 'processor' corpus 'peak MB' result
 
+TIMEFORMAT='%U %S'
 failed=0
 for target in "${targets[@]}"; do
     case $target in
@@ -55,15 +56,16 @@ for target in "${targets[@]}"; do
     # limits catch what never comes back, and a single allocation out of all proportion. AddressSanitizer's own
     # memory is part of what libFuzzer counts.
     result=ok
-    TMPDIR=$files "$CARGO_TARGET_DIR/$host/release/$target" "$corpus" -max_total_time="$seconds" \
+    { time TMPDIR=$files "$CARGO_TARGET_DIR/$host/release/$target" "$corpus" -max_total_time="$seconds" \
         -timeout=10 -malloc_limit_mb=128 -rss_limit_mb=1024 -max_len="$longest" \
         -print_final_stats=1 -artifact_prefix="$scratch/$target/found/" > "$log" 2>&1 || result=FOUND
+    } 2> "$scratch/$target/time"
     if [ $result = FOUND ] || [ -n "$(ls -A "$scratch/$target/found")" ]; then
         result="FOUND: see $log"
         failed=1
     fi
-    printf '%-12s %12s %8s %8s %8s  %s\n' "$target" \
-        "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" "$seconds" \
+    printf '%-12s %12s %9s %8s %8s  %s\n' "$target" \
+        "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" "$(awk '{print $1 + $2}' "$scratch/$target/time") s" \
         "$(find "$corpus" -type f | wc -l)" "$(sed -n 's/^stat::peak_rss_mb: *//p' "$log")" "$result"
 done
 exit $failed
