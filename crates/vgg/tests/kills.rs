@@ -32,6 +32,10 @@ const KEEP: usize = 5;
 /// Starts after which a run that never ends is given up; three or four are usual.
 const MOST_STARTS: u64 = 100;
 
+/// Starts of a run after which the next ones get twice the time: the machine may have become much slower
+/// since the time of a whole run was taken.
+const STARTS_BEFORE_MORE_TIME: u64 = 10;
+
 /// Time after which a start that is not to be killed is given up.
 const LONGEST: Duration = Duration::from_secs(600);
 
@@ -97,7 +101,8 @@ impl<'a> Trial<'a> {
             assert!(number < MOST_STARTS, "no end after {number} starts");
             let before = newest(&model_dir);
             let is_killed = tally.kills() < goal;
-            let delay = if is_killed { self.duration.mul_f64(tally.next_unit()) } else { LONGEST };
+            let usual = self.duration * (1 << (number / STARTS_BEFORE_MORE_TIME));
+            let delay = if is_killed { usual.mul_f64(tally.next_unit()) } else { LONGEST };
             let start = Start::run(self.scratch, self.precision, number, delay);
             start.check(before, &model_dir);
             let Start { status, log, .. } = start;
