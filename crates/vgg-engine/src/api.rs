@@ -1,11 +1,10 @@
 //! The edge of the engine: the trait, what goes in and what comes out.
 
 use vgg_arch::{Initialiser, Network};
-use vgg_kernels::{Format, Tier};
 
 /// A network with its parameters, ready to compute. Images are bytes (`0..=255`, read as
-/// `0.0..=1.0`) in the order picture, row, column, channel; a call takes any number of pictures
-/// from 1 to [`EngineInfo::batch_size`].
+/// `0.0..=1.0`, then normalised as [`crate::EngineOptions::normalisation`] says) in the order picture, row,
+/// column, channel; a call takes any number of pictures from 1 to [`EngineInfo::batch_size`].
 pub trait Engine: Send {
     /// The network that this engine runs.
     fn network(&self) -> &Network;
@@ -13,8 +12,9 @@ pub trait Engine: Send {
     /// What this engine runs on and how.
     fn info(&self) -> EngineInfo;
 
-    /// Sets all weights as `initialiser` says, biases and momentum to zero. The values are a
-    /// function of the network, the initialiser and the seed.
+    /// Sets all weights as `initialiser` says, biases and momentum to zero, and the mean of the
+    /// parameters to the parameters. The values are a function of the network, the initialiser and the
+    /// seed.
     fn initialise(&mut self, initialiser: Initialiser, seed: u64);
 
     /// Computes logits, `[picture][class]`, without dropout.
@@ -23,12 +23,12 @@ pub trait Engine: Send {
     /// When the lengths of `images` and `logits` do not belong to the same number of pictures.
     fn forward(&mut self, images: &[u8], logits: &mut [f32]) -> Result<(), EngineError>;
 
-    /// Computes the mean softmax cross-entropy of a batch with dropout on, and its gradient in
-    /// every parameter, which replaces the gradient of the call before.
+    /// Computes the objective of a batch with dropout on ([`Outcome::loss`]), and its gradient in every
+    /// parameter that is not frozen, which replaces the gradient of the call before.
     ///
     /// # Errors
     /// When the lengths do not fit, a label is not below the number of classes, the step is 2⁴⁸ or
-    /// more, or the engine was made without [`EngineOptions::gradients`].
+    /// more, or the engine was made without [`crate::EngineOptions::gradients`].
     fn forward_backward(
         &mut self,
         images: &[u8],
@@ -36,11 +36,12 @@ pub trait Engine: Send {
         dropout: Dropout,
     ) -> Result<Outcome, EngineError>;
 
-    /// Changes every parameter by the gradient of the last [`Engine::forward_backward`].
+    /// Changes every parameter that is not frozen by the gradient of the last
+    /// [`Engine::forward_backward`].
     ///
     /// # Errors
     /// When the engine was made without gradients, or the rule has momentum and the engine was
-    /// made without [`EngineOptions::momentum`]; [`EngineError::Diverged`].
+    /// made without [`crate::EngineOptions::momentum`]; [`EngineError::Diverged`].
     fn update(&mut self, rule: &UpdateRule) -> Result<(), EngineError>;
 
     /// One step of training: the same as [`Engine::forward_backward`] and [`Engine::update`], to the
@@ -59,6 +60,22 @@ pub trait Engine: Send {
         rule: &UpdateRule,
     ) -> Result<Outcome, EngineError>;
 
+    /// Moves the mean of every parameter by `share` of the way to the parameter:
+    /// `mean += share · (parameter − mean)`; a share of 1 makes them equal. Equal shares give an
+    /// exponential mean; shares 1, 1/2, 1/3, … give the mean of what the parameters were at each call.
+    ///
+    /// # Errors
+    /// When the share is not in `0.0..=1.0`, or the engine was made without
+    /// [`crate::EngineOptions::averaging`]; [`EngineError::Diverged`] when a mean is no finite number.
+    fn average(&mut self, share: f32) -> Result<(), EngineError>;
+
+    /// Exchanges the parameters and their means, so that [`Engine::forward`] uses the means (and
+    /// [`State::Weight`] is them) until the next call, which restores every bit.
+    ///
+    /// # Errors
+    /// When the engine was made without [`crate::EngineOptions::averaging`].
+    fn swap_average(&mut self) -> Result<(), EngineError>;
+
     /// Copies the values of one parameter (its position in [`Network::parameters`]) out, in the
     /// layout of [`vgg_arch::Parameter::shape`].
     ///
@@ -71,47 +88,6 @@ pub trait Engine: Send {
     /// # Errors
     /// As for [`Engine::read`]; gradients cannot be written.
     fn write(&mut self, state: State, parameter: usize, values: &[f32]) -> Result<(), EngineError>;
-}
-
-/// What an engine is made for.
-#[derive(Clone, Debug)]
-pub struct EngineOptions {
-    /// Largest number of pictures in a call.
-    pub batch_size: usize,
-    /// Number of threads; 0 takes one for each core that this process may use.
-    pub threads: usize,
-    /// Format of the operands.
-    pub precision: Precision,
-    /// Whether the engine can train.
-    pub training: bool,
-    /// Whether there is memory for the gradients of all parameters, so that they can be computed,
-    /// read and applied one after the other. [`Engine::train_step`] does without.
-    pub gradients: bool,
-    /// Whether there is memory for momentum.
-    pub momentum: bool,
-}
-
-/// Format of the operands of products. Sums, master weights and updates are always `f32`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// The fastest format that this processor computes natively.
-    Auto,
-    /// 32-bit floating point.
-    F32,
-    /// 16-bit floating point with the range of `f32`. Activations, their gradients and a copy of the
-    /// weights are in it. Every tier computes it, fast where the processor multiplies it.
-    Bf16,
-}
-
-impl Precision {
-    /// The format that operands have on `tier`.
-    pub fn format(self, tier: Tier) -> Format {
-        match self {
-            Precision::Auto if tier.multiplies_bf16() => Format::Bf16,
-            Precision::Auto | Precision::F32 => Format::F32,
-            Precision::Bf16 => Format::Bf16,
-        }
-    }
 }
 
 /// What an engine runs on and how.
@@ -142,7 +118,8 @@ pub struct Dropout {
 /// What a training step found, before its update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
-    /// Mean softmax cross-entropy of the batch.
+    /// Mean softmax cross-entropy of the batch, with the label smoothing and the class weights that the
+    /// engine was made with.
     pub loss: f32,
     /// Pictures whose label has the largest logit (the first of equal ones).
     pub correct: usize,
@@ -171,8 +148,10 @@ pub enum State {
     Weight,
     /// The `v` of [`UpdateRule`].
     Momentum,
-    /// The gradient of the last [`Engine::forward_backward`].
+    /// The gradient of the last [`Engine::forward_backward`]; frozen layers have none.
     Gradient,
+    /// The mean that [`Engine::average`] moves.
+    Average,
 }
 
 /// Why an engine cannot do what it was asked for.
@@ -196,6 +175,16 @@ pub enum EngineError {
         /// Pictures that fit.
         limit: usize,
     },
+    /// An option or argument that is out of its range.
+    #[error("{what} is {found}, expected {expected}")]
+    Value {
+        /// Name of the option or argument.
+        what: &'static str,
+        /// What was given.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
     /// A label that the network has no class for.
     #[error(
         "label {label} of picture {picture} in the batch is not below the {classes} classes of the network"
@@ -211,7 +200,7 @@ pub enum EngineError {
     /// A step that no run reaches.
     #[error("step {0} is out of range: a run has fewer than 2^48 steps")]
     Step(u64),
-    /// An update made parameters that are infinite or no numbers.
+    /// An update made parameters, or an average means, that are infinite or no numbers.
     #[error("a gradient overflowed, and the weights are no finite numbers any more")]
     Diverged,
     /// The engine has no memory for what was asked.

@@ -98,6 +98,7 @@ impl CpuEngine {
                 .ok_or(EngineError::NotMadeFor("gradients"))?
                 .into(),
             State::Momentum => parameters.velocity.ok_or(EngineError::NotMadeFor("momentum"))?,
+            State::Average => return Err(EngineError::NotMadeFor("averaging")),
         };
         Ok((parameters, is_bias, buffers[usize::from(is_bias)]))
     }
@@ -256,6 +257,14 @@ impl Engine for CpuEngine {
             self.update(rule)?;
         }
         Ok(outcome)
+    }
+
+    fn average(&mut self, _: f32) -> Result<(), EngineError> {
+        Err(EngineError::NotMadeFor("averaging"))
+    }
+
+    fn swap_average(&mut self) -> Result<(), EngineError> {
+        Err(EngineError::NotMadeFor("averaging"))
     }
 
     fn read(&self, state: State, parameter: usize, values: &mut [f32]) -> Result<(), EngineError> {

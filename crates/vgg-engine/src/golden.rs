@@ -94,6 +94,7 @@ fn engine(golden: &Golden) -> (CpuEngine, Vec<u8>) {
         training: true,
         gradients: true,
         momentum: false,
+        ..EngineOptions::default()
     };
     let kernels = Kernels::choose().unwrap();
     let plan = Plan::new(&network, &options, kernels.tier()).unwrap();

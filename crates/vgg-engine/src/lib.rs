@@ -17,11 +17,11 @@ mod forward;
 #[cfg(test)]
 mod golden;
 mod initialise;
+mod options;
 pub mod plan;
 
-pub use api::{
-    Dropout, Engine, EngineError, EngineInfo, EngineOptions, Outcome, Precision, State, UpdateRule,
-};
+pub use api::{Dropout, Engine, EngineError, EngineInfo, Outcome, State, UpdateRule};
 pub use cpu::{cpu_engine, cpu_engine_with};
+pub use options::{EngineOptions, Normalisation, Precision};
 pub use plan::Plan;
 pub use vgg_kernels::{Kernels, Tier, TierError};

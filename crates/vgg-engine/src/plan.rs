@@ -146,11 +146,15 @@ impl Plan {
     /// Plans `network` for `options` and kernels of `tier`.
     ///
     /// # Errors
-    /// When the batch size is 0 or above [`MAX_BATCH`], there are too many threads, the first layer
-    /// is no convolution, or the sizes do not fit an address.
+    /// When the batch size is 0 or above [`MAX_BATCH`], there are too many threads, another option is
+    /// out of its range, the first layer is no convolution, or the sizes do not fit an address.
     pub fn new(network: &Network, options: &EngineOptions, tier: Tier) -> Result<Self, EngineError> {
         if !(1..=MAX_BATCH).contains(&options.batch_size) {
             return Err(EngineError::Batch { found: options.batch_size, limit: MAX_BATCH });
+        }
+        options.check(network)?;
+        if let Some(option) = not_yet(options) {
+            return Err(EngineError::NotMadeFor(option));
         }
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS),
@@ -435,6 +439,19 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// The first option in use that nothing computes.
+fn not_yet(options: &EngineOptions) -> Option<&'static str> {
+    let EngineOptions { averaging, normalisation, label_smoothing, class_weights, frozen, .. } = options;
+    match () {
+        () if *averaging => Some("averaging"),
+        () if normalisation.is_some() => Some("normalisation of pixels"),
+        () if *label_smoothing > 0.0 => Some("label smoothing"),
+        () if class_weights.is_some() => Some("class weights"),
+        () if *frozen > 0 => Some("frozen layers"),
+        () => None,
+    }
+}
+
 /// Gives every buffer a place and returns the length of the arena. The largest come first, each at
 /// the lowest place that is free for as long as it is used.
 fn place(buffers: &mut [Buffer]) -> usize {
@@ -479,6 +496,7 @@ mod tests {
             training,
             gradients: false,
             momentum: true,
+            ..EngineOptions::default()
         };
         Plan::new(&network, &options, Tier::Portable).unwrap()
     }
@@ -547,6 +565,7 @@ mod tests {
             training: false,
             gradients: false,
             momentum: false,
+            ..EngineOptions::default()
         };
         assert!(matches!(Plan::new(&network, &options, Tier::Portable), Err(EngineError::Machine(_))));
         options.threads = 1;
@@ -571,6 +590,7 @@ mod tests {
                 training: true,
                 gradients: true,
                 momentum: false,
+                ..EngineOptions::default()
             };
             assert!(matches!(Plan::new(&network, &options, Tier::Portable), Err(EngineError::Batch { .. })));
         }

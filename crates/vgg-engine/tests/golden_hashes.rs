@@ -211,6 +211,7 @@ fn the_network_has_both_algorithms() {
         training: true,
         gradients: false,
         momentum: true,
+        ..EngineOptions::default()
     };
     let plan = Plan::new(&network(), &options, Tier::Portable).unwrap();
     let algorithms: Vec<Algorithm> = plan
@@ -238,6 +239,7 @@ fn the_hash_sees_a_single_bit() {
             training: true,
             gradients: false,
             momentum: true,
+            ..EngineOptions::default()
         },
         Kernels::choose().unwrap(),
     )

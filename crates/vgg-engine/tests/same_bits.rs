@@ -174,6 +174,7 @@ fn a_single_picture_gets_the_bits_that_it_gets_among_others() {
                     training: false,
                     gradients: false,
                     momentum: false,
+                    ..EngineOptions::default()
                 };
                 let mut engine = cpu_engine_with(&network, &options, kernels).unwrap();
                 engine.initialise(Initialiser::HeNormal, 4);

@@ -103,6 +103,7 @@ impl Estimator {
             training: false,
             gradients: false,
             momentum: false,
+            ..EngineOptions::default()
         };
         let mut engine = make_engine(&config.build_network()?, &engine_options)?;
         let newest = vgg_formats::load_newest(model_dir, engine.network())?.ok_or_else(untrained)?;

@@ -183,6 +183,7 @@ fn engine_options(config: &Config, threads: usize) -> Result<EngineOptions, Trai
         training: true,
         gradients: false,
         momentum: config.has_momentum(),
+        ..EngineOptions::default()
     })
 }
 

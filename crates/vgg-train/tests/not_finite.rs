@@ -83,6 +83,12 @@ impl Engine for Injected {
         }
         Ok(outcome)
     }
+    fn average(&mut self, share: f32) -> Result<(), EngineError> {
+        self.engine.average(share)
+    }
+    fn swap_average(&mut self) -> Result<(), EngineError> {
+        self.engine.swap_average()
+    }
     fn read(&self, state: State, parameter: usize, values: &mut [f32]) -> Result<(), EngineError> {
         self.engine.read(state, parameter, values)
     }

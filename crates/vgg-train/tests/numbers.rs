@@ -20,6 +20,7 @@ fn engine(scale: f32) -> Regression {
         training: false,
         gradients: false,
         momentum: false,
+        ..EngineOptions::default()
     };
     let mut engine = Regression::new(&network, &options);
     engine.write(State::Weight, 0, &[3.0_f32.ln(), 0.0, 0.0, scale]).unwrap();

@@ -100,6 +100,7 @@ fn dropout_is_on_and_a_function_of_the_step() {
         training: true,
         gradients: true,
         momentum: false,
+        ..EngineOptions::default()
     };
     let mut engine = make(&network, &options).unwrap();
     engine.initialise(vgg_arch::Initialiser::HeNormal, 1);

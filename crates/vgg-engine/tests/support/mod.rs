@@ -54,8 +54,15 @@ pub(crate) fn engine(
     batch_size: usize,
     threads: usize,
 ) -> Box<dyn Engine> {
-    let options =
-        EngineOptions { batch_size, threads, precision, training: true, gradients: true, momentum: true };
+    let options = EngineOptions {
+        batch_size,
+        threads,
+        precision,
+        training: true,
+        gradients: true,
+        momentum: true,
+        ..EngineOptions::default()
+    };
     let mut engine = cpu_engine_with(network, &options, kernels).unwrap();
     engine.initialise(Initialiser::HeNormal, 11);
     engine
@@ -69,8 +76,15 @@ pub(crate) fn engine_without_gradients(
     batch_size: usize,
     threads: usize,
 ) -> Box<dyn Engine> {
-    let options =
-        EngineOptions { batch_size, threads, precision, training: true, gradients: false, momentum: true };
+    let options = EngineOptions {
+        batch_size,
+        threads,
+        precision,
+        training: true,
+        gradients: false,
+        momentum: true,
+        ..EngineOptions::default()
+    };
     cpu_engine_with(network, &options, kernels).unwrap()
 }
 

@@ -24,8 +24,8 @@ pub(crate) const MODEL: &str = "/runs/of/mine";
 pub(crate) struct Regression {
     network: Network,
     options: EngineOptions,
-    /// Weight, momentum and gradient of the weight matrix and the bias.
-    states: [[Vec<f32>; 2]; 3],
+    /// Weight, momentum, gradient and average of the weight matrix and the bias.
+    states: [[Vec<f32>; 2]; 4],
     /// Step whose loss is no number.
     pub(crate) bad_loss: Option<u64>,
     /// Step whose update breaks the weights.
@@ -40,7 +40,7 @@ impl Regression {
         let layers = vec![Layer::Dense { outputs: network.classes, relu: false }];
         let network = Network { layers, ..network.clone() };
         let sizes = [network.classes * network.input.len(), network.classes];
-        let states = [(); 3].map(|()| sizes.map(|size| vec![0.0; size]));
+        let states = [(); 4].map(|()| sizes.map(|size| vec![0.0; size]));
         Self {
             network,
             options: options.clone(),
@@ -69,6 +69,7 @@ fn index(state: State) -> usize {
         State::Weight => 0,
         State::Momentum => 1,
         State::Gradient => 2,
+        State::Average => 3,
     }
 }
 
@@ -92,6 +93,7 @@ impl Engine for Regression {
         for (position, value) in self.states[0][0].iter_mut().enumerate() {
             *value = 0.1 * random.normals(position as u64)[0];
         }
+        self.states[3] = self.states[0].clone();
     }
 
     fn forward(&mut self, images: &[u8], logits: &mut [f32]) -> Result<(), EngineError> {
@@ -151,7 +153,7 @@ impl Engine for Regression {
     }
 
     fn update(&mut self, rule: &UpdateRule) -> Result<(), EngineError> {
-        let [weights, momenta, gradients] = &mut self.states;
+        let [weights, momenta, gradients, _] = &mut self.states;
         for parameter in 0..2 {
             let decay = if parameter == 0 { rule.weight_decay } else { 0.0 };
             for (position, w) in weights[parameter].iter_mut().enumerate() {
@@ -164,6 +166,19 @@ impl Engine for Regression {
             weights[0][1] = f32::INFINITY;
         }
         if self.overflow == Some(self.step) { Err(EngineError::Diverged) } else { Ok(()) }
+    }
+
+    fn average(&mut self, share: f32) -> Result<(), EngineError> {
+        let [weights, _, _, averages] = &mut self.states;
+        for (average, weight) in averages.iter_mut().flatten().zip(weights.iter().flatten()) {
+            *average += share * (weight - *average);
+        }
+        Ok(())
+    }
+
+    fn swap_average(&mut self) -> Result<(), EngineError> {
+        self.states.swap(index(State::Weight), index(State::Average));
+        Ok(())
     }
 
     fn read(&self, state: State, parameter: usize, values: &mut [f32]) -> Result<(), EngineError> {

@@ -107,6 +107,7 @@ impl BenchArguments {
             training: self.task == Task::Train,
             gradients: false,
             momentum: false,
+            ..EngineOptions::default()
         }
     }
 

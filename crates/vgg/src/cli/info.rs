@@ -105,6 +105,7 @@ fn plan(network: &Network, batch_size: usize, training: bool, tier: Tier) -> Res
         training,
         gradients: false,
         momentum: training,
+        ..EngineOptions::default()
     };
     Plan::new(network, &options, tier)
 }
