@@ -4,6 +4,7 @@
 //! MODEL_DIR/ckpt-000055000/
 //!   weights.safetensors    the parameters
 //!   optimizer.safetensors  momentum, absent when the recipe has none
+//!   average.safetensors    a mean of the parameters, absent when the recipe has none
 //!   state.json             network, step, seed, and what the trainer adds
 //!   MANIFEST               the SHA-256 of each of these, and of itself; written last
 //! ```
@@ -59,9 +60,9 @@ pub struct Newest {
 }
 
 impl Checkpoint {
-    /// Whether the checkpoint has [`TensorSet::Momentum`].
-    fn has_momentum(&self) -> bool {
-        self.manifest.hash_of(TensorSet::Momentum.file_name()).is_some()
+    /// Whether the checkpoint has `set`.
+    pub fn has(&self, set: TensorSet) -> bool {
+        self.manifest.hash_of(set.file_name()).is_some()
     }
 
     /// Hands every parameter's values to `take`, with the parameter's position in
@@ -70,7 +71,7 @@ impl Checkpoint {
     /// parameters may have been taken and must not be used.
     ///
     /// # Errors
-    /// [`CheckpointError::NoMomentum`]; damage or trouble with the file since it was loaded;
+    /// [`CheckpointError::NoSet`]; damage or trouble with the file since it was loaded;
     /// whatever `take` returns, as [`CheckpointError::Values`].
     pub fn read<E: Error + Send + Sync + 'static>(
         &self,
@@ -81,16 +82,16 @@ impl Checkpoint {
         let hash = self
             .manifest
             .hash_of(name)
-            .ok_or_else(|| CheckpointError::NoMomentum { path: self.path.clone() })?;
+            .ok_or_else(|| CheckpointError::NoSet { path: self.path.clone(), set })?;
         tensors::read(self.model_dir.storage(), &self.path.join(name), &self.network.parameters(), hash, take)
     }
 }
 
 /// Saves a checkpoint of `network` in `model_dir`, which is created when it does not exist, and
 /// gives the checkpoint's directory. `read` fills in the values of the parameter at a position in
-/// [`Network::parameters`], in the layout of [`vgg_arch::Parameter::shape`]; it is called with
-/// [`TensorSet::Momentum`] only when `momentum` is true. Equal input gives equal bytes. A
-/// checkpoint of the same step is replaced, unless it is intact and equal.
+/// [`Network::parameters`], in the layout of [`vgg_arch::Parameter::shape`]; it is called for
+/// [`TensorSet::Weights`], which every checkpoint has, and for the other sets among `sets`. Equal input
+/// gives equal bytes. A checkpoint of the same step is replaced, unless it is intact and equal.
 ///
 /// # Errors
 /// Values that are not finite; trouble with a file; whatever `read` returns, as
@@ -99,7 +100,7 @@ pub fn save<E: Error + Send + Sync + 'static>(
     model_dir: &ModelDir,
     state: &CheckpointState,
     network: &Network,
-    momentum: bool,
+    sets: &[TensorSet],
     read: impl FnMut(TensorSet, usize, &mut [f32]) -> Result<(), E>,
 ) -> Result<PathBuf, CheckpointError> {
     let (storage, path) = (model_dir.storage(), model_dir.path().join(directory_name(state.global_step)));
@@ -107,7 +108,7 @@ pub fn save<E: Error + Send + Sync + 'static>(
     files::create_directories(storage, model_dir.path())?;
     let temporary = sibling(&path, TEMPORARY);
     files::create_empty_directory(storage, &temporary)?;
-    let result = write_files(storage, &temporary, state, network, momentum, read)
+    let result = write_files(storage, &temporary, state, network, sets, read)
         .and_then(|()| put_in_place(storage, &temporary, &path));
     if result.is_err() {
         // The first error is the one to report; what stays behind is swept later.
@@ -140,13 +141,12 @@ pub fn load(model_dir: &ModelDir, path: &Path, network: &Network) -> Result<Chec
     check_network(path, &state, network)?;
     let (model_dir, network) = (model_dir.clone(), network.clone());
     let checkpoint = Checkpoint { path: path.to_owned(), state, model_dir, network, manifest };
-    if checkpoint.manifest.hash_of(TensorSet::Weights.file_name()).is_none() {
+    if !checkpoint.has(TensorSet::Weights) {
         return Err(CheckpointError::damaged(path, "its manifest lists no weights.safetensors"));
     }
     let ignore = |_: usize, _: &[f32]| Ok::<(), Infallible>(());
-    checkpoint.read(TensorSet::Weights, ignore)?;
-    if checkpoint.has_momentum() {
-        checkpoint.read(TensorSet::Momentum, ignore)?;
+    for set in TensorSet::ALL.into_iter().filter(|&set| checkpoint.has(set)) {
+        checkpoint.read(set, ignore)?;
     }
     Ok(checkpoint)
 }
@@ -249,15 +249,13 @@ fn write_files<E: Error + Send + Sync + 'static>(
     temporary: &Path,
     state: &CheckpointState,
     network: &Network,
-    momentum: bool,
+    sets: &[TensorSet],
     mut read: impl FnMut(TensorSet, usize, &mut [f32]) -> Result<(), E>,
 ) -> Result<(), CheckpointError> {
     let parameters = network.parameters();
     let mut manifest = Manifest::default();
     manifest.push(STATE_FILE, write_state(storage, &temporary.join(STATE_FILE), state)?);
-    let sets: &[_] =
-        if momentum { &[TensorSet::Weights, TensorSet::Momentum] } else { &[TensorSet::Weights] };
-    for &set in sets {
+    for set in TensorSet::ALL.into_iter().filter(|set| *set == TensorSet::Weights || sets.contains(set)) {
         let hash = tensors::write(storage, temporary, set, &parameters, |position, values| {
             read(set, position, values)
         })?;

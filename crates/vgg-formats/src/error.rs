@@ -57,11 +57,16 @@ pub enum CheckpointError {
         /// What is wrong with the newest one.
         newest: Box<CheckpointError>,
     },
-    /// Momentum was asked for from a checkpoint that has none.
-    #[error("{path} was saved without momentum: resume with a recipe that has none, or start anew")]
-    NoMomentum {
+    /// A set of tensors was asked for from a checkpoint that does not have it.
+    #[error(
+        "{path} was saved without {file}: resume with the recipe that it was trained with, or start anew",
+        file = set.file_name()
+    )]
+    NoSet {
         /// The checkpoint.
         path: PathBuf,
+        /// The set.
+        set: TensorSet,
     },
     /// A value to be saved is infinite or not a number. Nothing was saved.
     #[error(
@@ -148,7 +153,7 @@ impl CheckpointError {
             | Self::NewerFormat { .. }
             | Self::OtherNetwork { .. }
             | Self::NoneIntact { .. }
-            | Self::NoMomentum { .. } => ErrorKind::BadData,
+            | Self::NoSet { .. } => ErrorKind::BadData,
             Self::NonFinite { .. } => ErrorKind::Diverged,
             Self::Create { .. } => ErrorKind::CannotCreate,
             Self::Write { .. } | Self::Read { .. } | Self::Values { .. } => ErrorKind::Io,

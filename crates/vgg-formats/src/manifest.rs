@@ -17,7 +17,7 @@ use std::path::Path;
 /// Name of the file.
 pub(crate) const FILE: &str = "MANIFEST";
 
-/// Three lines take less than 500 bytes; the rest is room for later formats.
+/// Five lines take less than 500 bytes; the rest is room for later formats.
 const LONGEST: u64 = 1 << 16;
 
 /// File names with their SHA-256 in lower-case hexadecimal digits.

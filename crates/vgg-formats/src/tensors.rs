@@ -26,14 +26,20 @@ pub enum TensorSet {
     Weights,
     /// The optimizer's momentum, in `optimizer.safetensors`.
     Momentum,
+    /// A mean of the parameters over the steps of training, in `average.safetensors`.
+    Average,
 }
 
 impl TensorSet {
+    /// All sets, in the order in which a checkpoint lists them.
+    pub const ALL: [Self; 3] = [Self::Weights, Self::Momentum, Self::Average];
+
     /// Name of the file that holds the set.
     pub fn file_name(self) -> &'static str {
         match self {
             Self::Weights => "weights.safetensors",
             Self::Momentum => "optimizer.safetensors",
+            Self::Average => "average.safetensors",
         }
     }
 }

@@ -20,19 +20,38 @@ fn every_bit_comes_back() {
     assert!(newest.skipped.is_empty());
     assert_eq!(newest.checkpoint.path, path);
     assert_eq!(newest.checkpoint.state, state(55_000));
-    for set in [TensorSet::Weights, TensorSet::Momentum] {
+    for set in TensorSet::ALL {
         assert_eq!(bits(&newest.checkpoint, set), expected_bits(set));
     }
 }
 
 #[test]
-fn without_momentum_there_is_no_optimizer_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = save(&dir.path().into(), &state(1), &network(), false, give).unwrap();
-    assert_eq!(names(&path), ["MANIFEST", "state.json", "weights.safetensors"]);
-    let checkpoint = load(&path).unwrap();
-    let error = checkpoint.read(TensorSet::Momentum, |_, _| Ok::<(), std::fmt::Error>(())).unwrap_err();
-    assert!(matches!(error, CheckpointError::NoMomentum { .. }), "{error}");
+fn a_checkpoint_has_the_weights_and_the_sets_that_it_was_given() {
+    use TensorSet::{Average, Momentum, Weights};
+    for (given, held) in [
+        (&[][..], &[Weights][..]),
+        (&[Momentum], &[Weights, Momentum]),
+        (&[Average, Weights], &[Weights, Average]),
+        (&[Average, Momentum], &[Weights, Momentum, Average]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = save(&dir.path().into(), &state(1), &network(), given, give).unwrap();
+        let mut expected: Vec<_> = held.iter().map(|set| set.file_name()).collect();
+        expected.extend(["MANIFEST", "state.json"]);
+        expected.sort_unstable();
+        assert_eq!(names(&path), expected);
+        let checkpoint = load(&path).unwrap();
+        for set in TensorSet::ALL {
+            assert_eq!(checkpoint.has(set), held.contains(&set));
+            if checkpoint.has(set) {
+                assert_eq!(bits(&checkpoint, set), expected_bits(set));
+                continue;
+            }
+            let error = checkpoint.read(set, |_, _| Ok::<(), std::fmt::Error>(())).unwrap_err();
+            assert!(matches!(error, CheckpointError::NoSet { .. }), "{error}");
+            assert!(error.to_string().contains(set.file_name()), "{error}");
+        }
+    }
 }
 
 #[test]
@@ -67,7 +86,7 @@ fn sha256sum_checks_the_manifest() {
     };
     let output = check();
     assert!(output.status.success());
-    assert_eq!(String::from_utf8_lossy(&output.stdout).matches(": OK").count(), 3);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).matches(": OK").count(), 4);
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     fs::write(path.join("weights.safetensors"), "other").unwrap();
     assert!(!check().status.success());
@@ -135,7 +154,7 @@ fn a_checkpoint_of_another_network_is_refused_by_name() {
     let message = error.to_string();
     assert!(message.contains("small with head none for 2×2×1 and 3 classes"), "{message}");
     assert!(message.contains("small with head paper"), "{message}");
-    let error = save(&dir.path().into(), &state(2), &other, true, give).unwrap_err();
+    let error = save(&dir.path().into(), &state(2), &other, &TensorSet::ALL, give).unwrap_err();
     assert!(matches!(error, CheckpointError::OtherNetwork { .. }), "{error}");
 }
 
@@ -144,7 +163,7 @@ fn a_later_format_is_refused_and_not_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     save_at(dir.path(), 1);
     let later = CheckpointState { format_version: FORMAT_VERSION + 1, ..state(2) };
-    save(&dir.path().into(), &later, &network(), true, give).unwrap();
+    save(&dir.path().into(), &later, &network(), &TensorSet::ALL, give).unwrap();
     let error = load_newest(&dir.path().into(), &network()).unwrap_err();
     assert!(matches!(error, CheckpointError::NewerFormat { found: 2, supported: 1, .. }), "{error}");
 }
@@ -161,7 +180,7 @@ fn values_that_are_not_finite_are_not_saved() {
             }
             Ok::<(), std::convert::Infallible>(())
         };
-        let error = save(&dir.path().into(), &state(2), &network(), true, spoil).unwrap_err();
+        let error = save(&dir.path().into(), &state(2), &network(), &TensorSet::ALL, spoil).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Diverged);
         let message = error.to_string();
         assert!(message.contains("optimizer.safetensors, value 5 of classifier.0.weight"), "{message}");
@@ -173,7 +192,8 @@ fn values_that_are_not_finite_are_not_saved() {
 fn an_error_of_the_caller_comes_back_and_nothing_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let error =
-        save(&dir.path().into(), &state(1), &network(), true, |_, _, _| Err(std::fmt::Error)).unwrap_err();
+        save(&dir.path().into(), &state(1), &network(), &TensorSet::ALL, |_, _, _| Err(std::fmt::Error))
+            .unwrap_err();
     assert!(matches!(error, CheckpointError::Values { .. }), "{error}");
     assert!(names(dir.path()).is_empty());
 }
@@ -296,7 +316,7 @@ fn a_file_in_place_of_the_model_directory_cannot_be_created() {
     let in_the_way = dir.path().join("model");
     fs::write(&in_the_way, "").unwrap();
     for model_dir in [in_the_way.clone(), in_the_way.join("below")] {
-        let error = save(&(&model_dir).into(), &state(1), &network(), true, give).unwrap_err();
+        let error = save(&(&model_dir).into(), &state(1), &network(), &TensorSet::ALL, give).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::CannotCreate, "{error}");
         assert!(error.to_string().contains(&in_the_way.display().to_string()), "{error}");
         assert_eq!(lock(&(&model_dir).into()).unwrap_err().kind(), ErrorKind::CannotCreate);

@@ -77,12 +77,19 @@ fn every_truncation_and_every_missing_file_is_detected() {
 #[test]
 fn swapped_files_are_detected() {
     let (_dir, path) = saved();
-    let [weights, momentum] = ["weights.safetensors", "optimizer.safetensors"].map(|name| path.join(name));
-    let aside = path.join("aside");
-    for (from, to) in [(&weights, &aside), (&momentum, &weights), (&aside, &momentum)] {
-        fs::rename(from, to).unwrap();
+    let weights = path.join("weights.safetensors");
+    for other in ["optimizer.safetensors", "average.safetensors"] {
+        let swap = || {
+            let (other, aside) = (path.join(other), path.join("aside"));
+            for (from, to) in [(&weights, &aside), (&other, &weights), (&aside, &other)] {
+                fs::rename(from, to).unwrap();
+            }
+        };
+        swap();
+        assert_damaged(&path, &format!("weights and {other} swapped"));
+        swap();
+        load(&path).unwrap();
     }
-    assert_damaged(&path, "weights and momentum swapped");
 }
 
 #[test]

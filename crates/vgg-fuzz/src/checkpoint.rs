@@ -14,6 +14,7 @@ const NAME: &str = "ckpt-000000042";
 const STATE: &str = "state.json";
 const WEIGHTS: &str = "weights.safetensors";
 const MOMENTUM: &str = "optimizer.safetensors";
+const AVERAGE: &str = "average.safetensors";
 const MANIFEST: &str = "MANIFEST";
 
 /// The files of a checkpoint: each part replaces one of a good checkpoint, adds one, or takes one
@@ -83,7 +84,7 @@ fn good_checkpoint() -> &'static [(String, Vec<u8>)] {
     FILES.get_or_init(|| {
         scratch::with_folder("good", |model_dir| {
             let directory = save(model_dir);
-            let files = [STATE, WEIGHTS, MOMENTUM, MANIFEST];
+            let files = [STATE, WEIGHTS, MOMENTUM, AVERAGE, MANIFEST];
             files
                 .map(|name| (name.to_owned(), fs::read(directory.join(name)).expect("it was saved")))
                 .to_vec()
@@ -97,7 +98,7 @@ fn save(model_dir: &Path) -> std::path::PathBuf {
         values.fill(parameter as f32 + 0.5);
         Ok::<(), Infallible>(())
     };
-    vgg_formats::save(&model_dir.into(), &state, &network(), true, give)
+    vgg_formats::save(&model_dir.into(), &state, &network(), &TensorSet::ALL, give)
         .expect("a good checkpoint can be saved")
 }
 
@@ -143,9 +144,12 @@ fn check_accepted(checkpoint: &Checkpoint, files: &[(String, Vec<u8>)]) {
     assert_eq!(checkpoint.state.global_step, 42);
     let json = serde_json::to_string(&checkpoint.state).expect("a state can be written");
     assert_eq!(serde_json::from_str::<CheckpointState>(&json).expect("and read again"), checkpoint.state);
-    check_tensors(checkpoint, TensorSet::Weights, content(WEIGHTS).unwrap_or_default());
-    if listed(MOMENTUM) {
-        check_tensors(checkpoint, TensorSet::Momentum, content(MOMENTUM).unwrap_or_default());
+    for (set, name) in
+        [(TensorSet::Weights, WEIGHTS), (TensorSet::Momentum, MOMENTUM), (TensorSet::Average, AVERAGE)]
+    {
+        if listed(name) {
+            check_tensors(checkpoint, set, content(name).unwrap_or_default());
+        }
     }
 }
 

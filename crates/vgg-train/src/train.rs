@@ -167,8 +167,8 @@ impl Saves {
         let network = run.engine.network();
         let mut state = CheckpointState::new(network, global_step, run.config.run.seed);
         state.run = run.config.identity()?;
-        let momentum = run.config.has_momentum();
-        let path = vgg_formats::save(run.model_dir, &state, network, momentum, |set, parameter, values| {
+        let sets = run.config.tensor_sets();
+        let path = vgg_formats::save(run.model_dir, &state, network, sets, |set, parameter, values| {
             run.engine.read(state_of(set), parameter, values)
         });
         let path = path.map_err(|error| match error {
@@ -192,6 +192,7 @@ pub(crate) fn state_of(set: TensorSet) -> State {
     match set {
         TensorSet::Weights => State::Weight,
         TensorSet::Momentum => State::Momentum,
+        TensorSet::Average => State::Average,
     }
 }
 

@@ -30,7 +30,14 @@ pub fn value(set: TensorSet, parameter: usize, position: usize) -> f32 {
     let special = [-0.0, f32::from_bits(1), -f32::MIN_POSITIVE / 2.0, f32::MAX, f32::MIN, 1.0 / 3.0];
     match special.get(position) {
         Some(&special) if parameter == 0 => special,
-        _ => (parameter * 100 + position) as f32 * if set == TensorSet::Weights { 0.1 } else { -0.7 },
+        _ => {
+            let factor = match set {
+                TensorSet::Weights => 0.1,
+                TensorSet::Momentum => -0.7,
+                TensorSet::Average => 0.3,
+            };
+            (parameter * 100 + position) as f32 * factor
+        }
     }
 }
 
@@ -48,9 +55,9 @@ pub fn state(step: u64) -> CheckpointState {
     CheckpointState { run, ..CheckpointState::new(&network(), step, u64::MAX) }
 }
 
-/// Saves a checkpoint with momentum at `step`.
+/// Saves a checkpoint with all sets at `step`.
 pub fn save_at(model_dir: &Path, step: u64) -> PathBuf {
-    save(&model_dir.into(), &state(step), &network(), true, give).unwrap()
+    save(&model_dir.into(), &state(step), &network(), &TensorSet::ALL, give).unwrap()
 }
 
 /// Loads the checkpoint in a directory.
