@@ -4,11 +4,12 @@ use crate::arena::{Arena, values};
 use crate::backward::{update_bias, weight_rule};
 use crate::plan::{BufferId, Node, Operation, Parameters, Plan};
 use crate::{
-    Dropout, Engine, EngineError, EngineInfo, EngineOptions, Outcome, State, UpdateRule, backward, forward,
-    initialise,
+    Dropout, Engine, EngineError, EngineInfo, EngineOptions, Normalisation, Outcome, State, UpdateRule,
+    backward, forward, initialise,
 };
 use vgg_arch::{Initialiser, Network, Parameter};
-use vgg_kernels::{Bf16, Format, Kernels, Operand, Pool, loss, update};
+use vgg_kernels::loss::{self, Objective};
+use vgg_kernels::{Bf16, Element, Format, Kernels, Operand, Pool, gather, update};
 
 /// Steps of a run, at most: their numbers are part of the streams of random numbers.
 const MAX_STEPS: u64 = 1 << 48;
@@ -58,7 +59,11 @@ impl CpuEngine {
                 "{threads} threads could not be started: {error}; use fewer threads"
             ))
         })?;
-        let machine = Machine { plan, arena, kernels, pool };
+        let mut machine = Machine { plan, arena, kernels, pool };
+        match machine.plan.format {
+            Format::F32 => machine.fill_byte_values::<f32>(),
+            Format::Bf16 => machine.fill_byte_values::<Bf16>(),
+        }
         Ok(Self { network: network.clone(), parameters: network.parameters(), machine })
     }
 
@@ -288,6 +293,19 @@ impl Engine for CpuEngine {
 }
 
 impl Machine {
+    /// Says what every byte of a picture becomes: with mean 0 and deviation 1 its share of 255.
+    fn fill_byte_values<T: Element>(&mut self) {
+        let Machine { plan, arena, .. } = self;
+        let channels = plan.picture.channels;
+        let [table] = arena.parts([plan.whole(plan.byte_values)]);
+        match &plan.normalisation {
+            Some(Normalisation { mean, deviation }) => {
+                gather::fill_table::<T>(mean, deviation, values(table))
+            }
+            None => gather::fill_table::<T>(&vec![0.0; channels], &vec![1.0; channels], values(table)),
+        }
+    }
+
     /// A step on operands of one format.
     fn step<T: Operand>(
         &mut self,
@@ -310,12 +328,15 @@ impl Machine {
     /// The loss of the logits and its gradient.
     fn loss<T: Operand>(&mut self, batch: usize, labels: &[u32]) -> Outcome {
         let Machine { plan, arena, .. } = self;
+        let objective =
+            Objective { label_smoothing: plan.label_smoothing, class_weights: plan.class_weights.as_deref() };
         let Node { output, y, dy, .. } = *plan.logits();
         let dy = dy.expect("a plan for training has gradients");
         let logits = plan.values::<f32>(y, output.len(batch));
         let gradient = plan.values::<T>(dy, output.in_format(T::FORMAT).len(batch));
         let [logits, gradient] = arena.parts([logits, gradient]);
-        let sum = loss::softmax_cross_entropy(batch, output, logits, labels, Some(values::<T>(gradient)));
+        let gradient = Some(values::<T>(gradient));
+        let sum = loss::softmax_cross_entropy(batch, output, logits, labels, objective, gradient);
         Outcome { loss: sum.loss as f32, correct: sum.correct }
     }
 

@@ -20,8 +20,8 @@ pub(crate) fn run<T: Operand>(machine: &mut Machine, batch: usize, images: &[u8]
     let Machine { plan, arena, kernels, pool } = machine;
     let run = Run { kernels, pool, batch };
     let len = plan.nodes[0].input.len(batch);
-    let [patches] = arena.parts([plan.values::<T>(plan.patches, len)]);
-    gather::gather::<T>(kernels, pool, batch, plan.picture, plan.first_kernel, images, values(patches));
+    let [patches, table] = arena.parts([plan.values::<T>(plan.patches, len), plan.whole(plan.byte_values)]);
+    gather::gather::<T>(run, plan.picture, plan.first_kernel, values(table), images, values(patches));
     for node in &plan.nodes {
         run_node::<T>(plan, arena, run, node, dropout);
     }

@@ -4,7 +4,7 @@
 //! be shown and tested. A training step is the plan's nodes forward, the loss, and the nodes
 //! backward. Buffers that are never needed at the same time share memory.
 
-use crate::{EngineError, EngineOptions};
+use crate::{EngineError, EngineOptions, Normalisation};
 use std::ops::Range;
 use vgg_arch::{Layer, Network, Parameter, Shape};
 use vgg_kernels::parallel::MAX_THREADS;
@@ -124,8 +124,16 @@ pub struct Plan {
     pub gradients: bool,
     /// Whether there is momentum.
     pub momentum: bool,
+    /// Share of the targets that is spread over all classes.
+    pub label_smoothing: f32,
+    /// Factor of the loss for each class, if there are any.
+    pub class_weights: Option<Vec<f32>>,
+    /// What pixels become, if not their share of 255.
+    pub normalisation: Option<Normalisation>,
     /// Shape of the pictures.
     pub picture: Map,
+    /// The value of every byte in every channel.
+    pub byte_values: BufferId,
     /// The pictures with the windows of the first convolution gathered.
     pub patches: BufferId,
     /// Side of the first convolution's window.
@@ -243,6 +251,8 @@ impl<'a> Planner<'a> {
         let picture = if single { picture.of_single_pictures() } else { picture };
         let input = gather::patches_map(picture, first_kernel, self.format);
         let patches = self.activation("patches", input, 0, self.backward_time(0));
+        let byte_values = picture.channels * gather::BYTES / (size_of::<f32>() / self.format.bytes());
+        let byte_values = self.add("values of bytes".to_owned(), byte_values, 0, usize::MAX);
         let mut nodes: Vec<Node> = Vec::with_capacity(self.network.layers.len());
         let (mut x, mut dx, mut map) = (patches, None, input);
         for layer in 0..self.network.layers.len() {
@@ -259,7 +269,11 @@ impl<'a> Planner<'a> {
             training: self.options.training,
             gradients: self.options.training && self.options.gradients,
             momentum: self.options.momentum,
+            label_smoothing: self.options.label_smoothing,
+            class_weights: self.options.class_weights.clone(),
+            normalisation: self.options.normalisation.clone(),
             picture,
+            byte_values,
             patches,
             first_kernel,
             nodes,
@@ -441,12 +455,9 @@ impl<'a> Planner<'a> {
 
 /// The first option in use that nothing computes.
 fn not_yet(options: &EngineOptions) -> Option<&'static str> {
-    let EngineOptions { averaging, normalisation, label_smoothing, class_weights, frozen, .. } = options;
+    let EngineOptions { averaging, frozen, .. } = options;
     match () {
         () if *averaging => Some("averaging"),
-        () if normalisation.is_some() => Some("normalisation of pixels"),
-        () if *label_smoothing > 0.0 => Some("label smoothing"),
-        () if class_weights.is_some() => Some("class weights"),
         () if *frozen > 0 => Some("frozen layers"),
         () => None,
     }

@@ -11,11 +11,12 @@
 mod support;
 
 use std::io::Write;
-use support::{engine, every_layer, narrow_vgg, pictures};
+use support::{engine_for, every_layer, for_training, narrow_vgg, pictures};
 use vgg_arch::presets::LRN;
 use vgg_arch::random::{Purpose, Random, unit};
 use vgg_arch::{CONFIGURATIONS, HEADS, Layer, Network, Shape};
-use vgg_engine::{Dropout, Engine, Kernels, Precision, State};
+use vgg_engine::{Dropout, Engine, EngineOptions, Kernels, Normalisation, Precision, State};
+use vgg_kernels::loss::Objective;
 use vgg_kernels::normalisation::LrnConstants;
 use vgg_kernels::reference::{self, Shape4};
 
@@ -23,11 +24,23 @@ const STEP: f64 = 1e-5;
 const BOUND: f64 = 1e-4;
 const DROPOUT: Dropout = Dropout { seed: 3, step: 17 };
 
-/// The loss of `network` in f64 by plain loops.
-fn loss(network: &Network, weights: &[Vec<f64>], images: &[u8], labels: &[u32]) -> f64 {
+/// The objective of `network` in f64 by plain loops, for an engine of these options.
+fn loss(
+    network: &Network,
+    options: &EngineOptions,
+    weights: &[Vec<f64>],
+    images: &[u8],
+    labels: &[u32],
+) -> f64 {
+    let objective = Objective {
+        label_smoothing: options.label_smoothing,
+        class_weights: options.class_weights.as_deref(),
+    };
+    let (zeros, ones) = (vec![0.0; network.input.channels], vec![1.0; network.input.channels]);
+    let pixels = options.normalisation.as_ref().map_or((&zeros[..], &ones[..]), |n| (&n.mean, &n.deviation));
     let picture = network.input;
     let mut shape = Shape4::new(labels.len(), picture.channels, picture.height, picture.width);
-    let mut x = reference::gather(shape, 1, images);
+    let mut x = reference::gather(shape, 1, pixels, images);
     let mut next = weights.iter();
     for (index, layer) in network.layers.iter().enumerate() {
         let output = layer.output_shape(Shape::new(shape.height, shape.width, shape.channels));
@@ -52,7 +65,7 @@ fn loss(network: &Network, weights: &[Vec<f64>], images: &[u8], labels: &[u32]) 
         };
         shape = Shape4::new(labels.len(), output.channels, output.height, output.width);
     }
-    reference::softmax_cross_entropy(network.classes, &x, labels).0
+    reference::softmax_cross_entropy(network.classes, &x, labels, objective).0
 }
 
 /// The values that dropout keeps behind dense layer `layer`: those whose random number, at the
@@ -79,9 +92,9 @@ fn weights(engine: &dyn Engine, state: State) -> Vec<Vec<f64>> {
 }
 
 /// Compares `samples` gradients of every parameter with difference quotients.
-fn check(network: &Network, kernels: Kernels, batch: usize, samples: usize) {
-    let (images, labels) = pictures(network, batch, 4);
-    let mut engine = engine(network, kernels, Precision::F32, batch, 2);
+fn check(network: &Network, kernels: Kernels, options: &EngineOptions, samples: usize) {
+    let (images, labels) = pictures(network, options.batch_size, 4);
+    let mut engine = engine_for(network, kernels, options);
     // Biases that are not zero, so that they matter.
     for (index, parameter) in network.parameters().iter().enumerate().filter(|(_, p)| p.is_bias()) {
         let values: Vec<f32> = (0..parameter.len()).map(|i| ((i * 7) % 5) as f32 * 0.05).collect();
@@ -90,7 +103,7 @@ fn check(network: &Network, kernels: Kernels, batch: usize, samples: usize) {
     let outcome = engine.forward_backward(&images, &labels, DROPOUT).unwrap();
     let mut weights_f64 = weights(engine.as_ref(), State::Weight);
     let gradients = weights(engine.as_ref(), State::Gradient);
-    let expected = loss(network, &weights_f64, &images, &labels);
+    let expected = loss(network, options, &weights_f64, &images, &labels);
     assert!((f64::from(outcome.loss) - expected).abs() < 1e-5 * expected, "{} {expected}", outcome.loss);
 
     let mut kinks = 0;
@@ -104,7 +117,7 @@ fn check(network: &Network, kernels: Kernels, batch: usize, samples: usize) {
                 let value = weights_f64[index][element];
                 let mut at = |value| {
                     weights_f64[index][element] = value;
-                    loss(network, &weights_f64, &images, &labels)
+                    loss(network, options, &weights_f64, &images, &labels)
                 };
                 let quotient = (at(value + step) - at(value - step)) / (2.0 * step);
                 weights_f64[index][element] = value;
@@ -140,7 +153,43 @@ fn check(network: &Network, kernels: Kernels, batch: usize, samples: usize) {
 #[test]
 fn every_layer_type_has_the_gradient_of_its_definition() {
     for kernels in Kernels::available() {
-        check(&every_layer(0.3), kernels, 18, 12);
+        check(&every_layer(0.3), kernels, &for_training(Precision::F32, 18, 2), 12);
+    }
+}
+
+/// Options of training with label smoothing, class weights and normalised pixels.
+fn with_objective(network: &Network, options: EngineOptions) -> EngineOptions {
+    let channels = network.input.channels;
+    EngineOptions {
+        normalisation: Some(Normalisation {
+            mean: [0.13, 0.45, 0.5][..channels].to_vec(),
+            deviation: [0.31, 0.25, 2.0][..channels].to_vec(),
+        }),
+        label_smoothing: 0.2,
+        class_weights: Some((0..network.classes).map(|class| 0.5 + 0.75 * class as f32).collect()),
+        ..options
+    }
+}
+
+/// The options together on every tier, with one channel and with three, and each of them alone.
+#[test]
+fn every_objective_has_its_gradient() {
+    let plain = for_training(Precision::F32, 18, 2);
+    for channels in [1, 3] {
+        let mut network = every_layer(0.3);
+        network.input.channels = channels;
+        let all = with_objective(&network, plain.clone());
+        for kernels in Kernels::available() {
+            check(&network, kernels, &all, 4);
+        }
+        let EngineOptions { normalisation, label_smoothing, class_weights, .. } = all;
+        for one in [
+            EngineOptions { normalisation, ..plain.clone() },
+            EngineOptions { label_smoothing, ..plain.clone() },
+            EngineOptions { class_weights, ..plain.clone() },
+        ] {
+            check(&network, Kernels::choose().unwrap(), &one, 4);
+        }
     }
 }
 
@@ -159,7 +208,7 @@ fn every_network_of_the_table_has_its_gradient() {
                     _ => {}
                 }
             }
-            check(&network, Kernels::choose().unwrap(), 3, 4);
+            check(&network, Kernels::choose().unwrap(), &for_training(Precision::F32, 3, 2), 4);
         }
     }
 }
@@ -171,26 +220,31 @@ fn every_network_of_the_table_has_its_gradient() {
 #[test]
 fn bf16_has_the_gradient_of_f32_but_for_its_rounding() {
     let network = narrow_vgg(0.4);
-    let (images, labels) = pictures(&network, 40, 4);
-    for kernels in Kernels::available() {
-        let [exact, rounded] = [Precision::F32, Precision::Bf16].map(|precision| {
-            let mut engine = engine(&network, kernels, precision, 40, 2);
-            engine.forward_backward(&images, &labels, DROPOUT).unwrap();
-            weights(engine.as_ref(), State::Gradient)
-        });
-        let mut worst: f64 = 0.0;
-        for ((exact, rounded), parameter) in exact.iter().zip(&rounded).zip(network.parameters()) {
-            let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-            let error = norm(&mut exact.iter().zip(rounded).map(|(e, r)| e - r));
-            let share = error / norm(&mut exact.iter().copied());
-            assert!(share < 0.045, "{} on {}: {share}", parameter.name, kernels.tier());
-            worst = worst.max(share);
-        }
-        let _ = writeln!(
-            std::io::stderr(),
-            "bf16 on {}: gradients within {:.2} %",
-            kernels.tier(),
-            100.0 * worst
-        );
+    let plain = for_training(Precision::F32, 40, 2);
+    // Normalised pixels are larger, and rounding with them: the bound is for those that are not.
+    let with_objective = EngineOptions { normalisation: None, ..with_objective(&network, plain.clone()) };
+    for options in [plain, with_objective] {
+        Kernels::available()
+            .into_iter()
+            .for_each(|kernels| bf16_has_the_gradient(&network, kernels, &options));
     }
+}
+
+fn bf16_has_the_gradient(network: &Network, kernels: Kernels, options: &EngineOptions) {
+    let (images, labels) = pictures(network, 40, 4);
+    let [exact, rounded] = [Precision::F32, Precision::Bf16].map(|precision| {
+        let mut engine = engine_for(network, kernels, &EngineOptions { precision, ..options.clone() });
+        engine.forward_backward(&images, &labels, DROPOUT).unwrap();
+        weights(engine.as_ref(), State::Gradient)
+    });
+    let mut worst: f64 = 0.0;
+    for ((exact, rounded), parameter) in exact.iter().zip(&rounded).zip(network.parameters()) {
+        let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+        let error = norm(&mut exact.iter().zip(rounded).map(|(e, r)| e - r));
+        let share = error / norm(&mut exact.iter().copied());
+        assert!(share < 0.045, "{} on {}: {share}", parameter.name, kernels.tier());
+        worst = worst.max(share);
+    }
+    let _ =
+        writeln!(std::io::stderr(), "bf16 on {}: gradients within {:.2} %", kernels.tier(), 100.0 * worst);
 }

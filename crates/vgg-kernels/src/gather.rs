@@ -7,13 +7,16 @@
 //! packed as [`crate::layout::WeightLayout::gathered`] says. A tap outside the picture is zero,
 //! which is what padding with zeros means.
 //!
-//! The same pass turns bytes into values in 0..=1.
+//! The same pass turns bytes into numbers: what each of the 256 bytes is in each channel stands in a
+//! table, so that normalisation costs a step nothing.
 
-use crate::Kernels;
+use crate::contraction::Run;
 use crate::element::{Element, Format};
 use crate::kernels::per_tier;
 use crate::layout::Map;
-use crate::parallel::Pool;
+
+/// Values of a byte.
+pub const BYTES: usize = 256;
 
 /// Channels in the largest block.
 const LARGEST_BLOCK: usize = Format::Bf16.block();
@@ -23,27 +26,44 @@ pub const fn patches_map(picture: Map, kernel: usize, format: Format) -> Map {
     Map { channels: kernel * kernel * picture.channels, format, ..picture }
 }
 
+/// Fills the table `[channel][byte]` of [`gather`]: in a channel with this `mean` and `deviation` a byte
+/// is `(byte/255 − mean) / deviation`, computed in f64 and rounded to f32 and then to the format. With
+/// mean 0 and deviation 1 that is byte/255, rounded once.
+///
+/// # Panics
+/// When there is not one mean, one deviation and [`BYTES`] values for each channel.
+pub fn fill_table<T: Element>(mean: &[f32], deviation: &[f32], table: &mut [T]) {
+    assert_eq!(mean.len(), deviation.len(), "a mean and a deviation for each channel");
+    assert_eq!(table.len(), mean.len() * BYTES, "a table for {} channels", mean.len());
+    for ((table, &mean), &deviation) in table.chunks_exact_mut(BYTES).zip(mean).zip(deviation) {
+        for (byte, value) in table.iter_mut().enumerate() {
+            *value = T::from_f32(((byte as f64 / 255.0 - f64::from(mean)) / f64::from(deviation)) as f32);
+        }
+    }
+}
+
 /// Fills `patches`, packed as [`patches_map`] in their format, from `images`, bytes in the order
-/// `[picture][row][column][channel]`. Channels of the padding and unused pictures become zero.
+/// `[picture][row][column][channel]`, which become what `table` says ([`fill_table`]). Taps outside the
+/// picture, channels of the padding and unused pictures become zero.
 ///
 /// # Panics
 /// When `kernel` is even, the picture is empty, or a slice does not have the length of its shape.
 pub fn gather<T: Element>(
-    kernels: &Kernels,
-    pool: &Pool,
-    batch: usize,
+    run: Run<'_>,
     picture: Map,
     kernel: usize,
+    table: &[T],
     images: &[u8],
     patches: &mut [T],
 ) {
+    let Run { kernels, pool, batch } = run;
     let map = patches_map(picture, kernel, T::FORMAT);
     let picture_len = picture.pixels() * picture.channels;
     assert!(kernel % 2 == 1, "a window of {kernel}×{kernel} has no centre");
     assert!(picture_len > 0, "an empty picture: {picture:?}");
     assert_eq!(images.len(), batch * picture_len, "bytes of {batch} pictures of {picture:?}");
     assert_eq!(patches.len(), map.len(batch), "patches of {batch} pictures of {map:?}");
-    let value_of_byte = std::array::from_fn(|byte| T::from_f32(byte as f32 / 255.0));
+    assert_eq!(table.len(), picture.channels * BYTES, "a table for {picture:?}");
     pool.for_each_chunk(patches, map.width * map.pixel_len(), 1, |index, patches| {
         let (group, row) = (index / map.height, index % map.height);
         let pictures = map.pictures(batch, group);
@@ -55,7 +75,7 @@ pub fn gather<T: Element>(
             for (lane, offset) in offsets.iter_mut().enumerate() {
                 *offset = offset_in_picture(picture, kernel, row, column, block * T::BLOCK + lane);
             }
-            gather_tile(kernels, &value_of_byte, offsets, picture_len, images, tile);
+            gather_tile(kernels, table, offsets, picture_len, images, tile);
         }
     });
 }
@@ -74,7 +94,7 @@ fn offset_in_picture(picture: Map, kernel: usize, row: usize, column: usize, inp
 
 per_tier! {
     fn gather_tile<T>(
-        value_of_byte: &[T; 256],
+        table: &[T],
         offsets: &[Option<usize>],
         picture_len: usize,
         images: &[u8],
@@ -83,6 +103,9 @@ per_tier! {
         tile.fill(T::default());
         for (lane, offset) in offsets.iter().enumerate() {
             let Some(offset) = *offset else { continue };
+            // The channels are innermost in a picture.
+            let first = offset % (table.len() / BYTES) * BYTES;
+            let value_of_byte: &[T; BYTES] = table[first..][..BYTES].try_into().expect("that many");
             for (image, values) in images.chunks_exact(picture_len).zip(tile.chunks_exact_mut(T::BLOCK)) {
                 values[lane] = value_of_byte[usize::from(image[offset])];
             }

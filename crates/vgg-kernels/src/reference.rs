@@ -9,6 +9,7 @@
 
 use crate::element::Element;
 use crate::layout::Map;
+use crate::loss::Objective;
 use crate::normalisation::LrnConstants;
 use crate::update::Sgd;
 
@@ -198,9 +199,15 @@ const fn flattened(input: Shape4) -> Shape4 {
     Shape4::new(input.pictures, input.channels * input.height * input.width, 1, 1)
 }
 
-/// Bytes `[picture][row][column][channel]` as the values in 0..=1 under a `kernel`×`kernel` window
-/// around each pixel: channel `tap · channels + channel`, zero outside.
-pub fn gather(picture: Shape4, kernel: usize, images: &[u8]) -> Vec<f64> {
+/// Bytes `[picture][row][column][channel]` as values under a `kernel`×`kernel` window around each pixel:
+/// channel `tap · channels + channel`, zero outside. In a channel with this mean and deviation a byte
+/// is `(byte/255 − mean) / deviation`.
+pub fn gather(
+    picture: Shape4,
+    kernel: usize,
+    (mean, deviation): (&[f32], &[f32]),
+    images: &[u8],
+) -> Vec<f64> {
     let output = picture.with_channels(kernel * kernel * picture.channels);
     let mut patches = vec![0.0; output.len()];
     output.for_each(|n, input, row, column| {
@@ -209,8 +216,9 @@ pub fn gather(picture: Shape4, kernel: usize, images: &[u8]) -> Vec<f64> {
         let half = kernel / 2;
         if y >= half && y - half < picture.height && x >= half && x - half < picture.width {
             let pixel = (n * picture.height + y - half) * picture.width + x - half;
+            let value = f64::from(images[pixel * picture.channels + channel]) / 255.0;
             patches[output.index(n, input, row, column)] =
-                f64::from(images[pixel * picture.channels + channel]) / 255.0;
+                (value - f64::from(mean[channel])) / f64::from(deviation[channel]);
         }
     });
     patches
@@ -300,21 +308,31 @@ pub fn scale_kept(keep: &[u8], scale: f64, x: &[f64]) -> Vec<f64> {
     keep.iter().zip(x).map(|(&keep, &x)| if keep != 0 { x * scale } else { 0.0 }).collect()
 }
 
-/// Mean softmax cross-entropy of `[picture][class]` logits, the number of pictures whose first
-/// largest logit is the label's, and the gradient of the mean loss by the logits.
-pub fn softmax_cross_entropy(classes: usize, logits: &[f64], labels: &[u32]) -> (f64, usize, Vec<f64>) {
+/// Mean softmax cross-entropy of `[picture][class]` logits with the targets and weights of `objective`,
+/// the number of pictures whose first largest logit is the label's, and the gradient of the mean loss
+/// by the logits.
+pub fn softmax_cross_entropy(
+    classes: usize,
+    logits: &[f64],
+    labels: &[u32],
+    objective: Objective<'_>,
+) -> (f64, usize, Vec<f64>) {
+    let smoothing = f64::from(objective.label_smoothing);
     let pictures = labels.len() as f64;
     let (mut loss, mut correct, mut gradient) = (0.0, 0, Vec::new());
     for (logits, &label) in logits.chunks_exact(classes).zip(labels) {
         let label = label as usize;
         let maximum = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = logits.iter().map(|logit| (logit - maximum).exp()).sum();
-        loss -= ((logits[label] - maximum).exp() / sum).ln() / pictures;
+        let weight = objective.class_weights.map_or(1.0, |weights| f64::from(weights[label]));
+        let target = |class: usize| {
+            (1.0 - smoothing) * f64::from(u8::from(class == label)) + smoothing / classes as f64
+        };
+        let probability = |class: usize| (logits[class] - maximum).exp() / sum;
+        loss -= (0..classes).map(|class| weight * target(class) * probability(class).ln()).sum::<f64>()
+            / pictures;
         correct += usize::from(logits.iter().position(|&logit| logit == maximum) == Some(label));
-        gradient.extend(logits.iter().enumerate().map(|(class, logit)| {
-            let target = if class == label { 1.0 } else { 0.0 };
-            ((logit - maximum).exp() / sum - target) / pictures
-        }));
+        gradient.extend((0..classes).map(|class| weight * (probability(class) - target(class)) / pictures));
     }
     (loss, correct, gradient)
 }
@@ -381,9 +399,15 @@ mod tests {
         let y = lrn(Shape4::new(1, 3, 1, 1), &LrnConstants { beta: 1.0, ..LRN }, &[1.0, 2.0, 3.0]);
         assert_eq!(y, [1.0 / 6.0, 2.0 / 15.0, 3.0 / 14.0]);
 
-        let (loss, correct, gradient) = softmax_cross_entropy(2, &[0.0, 3.0_f64.ln()], &[1]);
+        let logits = [0.0, 3.0_f64.ln()];
+        let (loss, correct, gradient) = softmax_cross_entropy(2, &logits, &[1], Objective::default());
         assert!((loss - (4.0_f64 / 3.0).ln()).abs() < 1e-15 && correct == 1);
         assert!((gradient[0] - 0.25).abs() < 1e-15 && (gradient[1] + 0.25).abs() < 1e-15);
+        // Targets 1/4 and 3/4 are what the logits say; a weight of 2 doubles the loss.
+        let objective = Objective { label_smoothing: 0.5, class_weights: Some(&[7.0, 2.0]) };
+        let (loss, _, gradient) = softmax_cross_entropy(2, &logits, &[1], objective);
+        let expected = 2.0 * (0.25 * 4.0_f64.ln() + 0.75 * (4.0_f64 / 3.0).ln());
+        assert!((loss - expected).abs() < 1e-15 && gradient.iter().all(|g| g.abs() < 1e-15), "{loss}");
 
         for (velocity, nesterov, expected) in
             [(None, false, 0.0), (Some(2.0), false, -0.5), (Some(2.0), true, -0.75)]
@@ -424,7 +448,12 @@ mod tests {
         let (_, argmax) = max_pool(INPUT, &x);
         assert_is_gradient(&max_pool_backward(INPUT, &dy, &argmax), &x, |x| dot(&max_pool(INPUT, x).0, &dy));
         let labels = [0, 5, 2, 4, 4, 1];
-        let (_, _, gradient) = softmax_cross_entropy(6, &x, &labels);
-        assert_is_gradient(&gradient, &x, |x| softmax_cross_entropy(6, x, &labels).0);
+        for objective in [
+            Objective::default(),
+            Objective { label_smoothing: 0.1, class_weights: Some(&[0.5, 1.0, 3.0, 0.0, 1.5, 0.7]) },
+        ] {
+            let (_, _, gradient) = softmax_cross_entropy(6, &x, &labels, objective);
+            assert_is_gradient(&gradient, &x, |x| softmax_cross_entropy(6, x, &labels, objective).0);
+        }
     }
 }

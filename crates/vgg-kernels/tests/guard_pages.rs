@@ -11,6 +11,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::AtomicBool;
 use vgg_kernels::contraction::{Algorithm, Apply, Run};
+use vgg_kernels::loss::Objective;
 use vgg_kernels::normalisation::LrnConstants;
 use vgg_kernels::update::Sgd;
 use vgg_kernels::{
@@ -206,13 +207,17 @@ fn pointwise_operations<T: Element>(run: Run<'_>, edge: Edge, map: Map) {
     let picture = Map::new(map.height, map.width, 3);
     let images = numbers.bytes(batch * picture.pixels() * picture.channels);
     let mut patches = numbers.of::<T>(gather::patches_map(picture, 3, T::FORMAT).len(batch));
-    gather::gather(kernels, pool, batch, picture, 3, &images, &mut patches);
+    let mut table = numbers.of::<T>(3 * gather::BYTES);
+    gather::fill_table(&[0.1, 0.2, 0.3], &[1.0, 0.5, 0.2], &mut table);
+    gather::gather(run, picture, 3, &table, &images, &mut patches);
 
     let classes = Map::new(1, 1, map.channels);
     let logits = numbers.of::<f32>(classes.len(batch));
     let labels = Guarded::new(edge, &vec![0u32; batch]);
     let mut gradient = numbers.of::<T>(classes.in_format(T::FORMAT).len(batch));
-    let sum = loss::softmax_cross_entropy(batch, classes, &logits, &labels, Some(&mut gradient));
+    let weights = numbers.of::<f32>(classes.channels);
+    let objective = Objective { label_smoothing: 0.1, class_weights: Some(&weights) };
+    let sum = loss::softmax_cross_entropy(batch, classes, &logits, &labels, objective, Some(&mut gradient));
     assert!(sum.loss.is_finite());
 }
 

@@ -9,7 +9,9 @@
 //! same bits for any tier and any number of threads. Values that belong to no picture or
 //! channel are NaN in every operand, so that a kernel that adds one of them fails.
 
+use vgg_kernels::contraction::Run;
 use vgg_kernels::layout::blocks;
+use vgg_kernels::loss::Objective;
 use vgg_kernels::normalisation::LrnConstants;
 use vgg_kernels::reference::{self, Shape4, pack_activations, unpack_activations};
 use vgg_kernels::update::Sgd;
@@ -152,9 +154,8 @@ fn assert_within(got: &[f64], expected: &[f64], bound: impl Fn(usize) -> f64) {
     }
 }
 
-/// The quotient of two small integers is rounded once to f64 and once to f32; f64 has more than
-/// twice f32's digits and two, so that the second rounding gives what one rounding to f32 gives. Both
-/// sides then round that to bf16.
+/// The table and the plain loops round in f64, then to f32, then to the format, and gathering only moves
+/// the values of the table.
 #[test]
 fn gather_is_exact() {
     gather_is_exact_in::<f32>();
@@ -168,14 +169,34 @@ fn gather_is_exact_in<T: Element + Bits>() {
             let shape = Shape4::of(picture, batch);
             let images = Numbers(1).bytes(shape.len());
             let patches_map = gather::patches_map(picture, kernel, T::FORMAT);
+            let mut numbers = Numbers(2);
+            let [mean, deviation] = [0; 2]
+                .map(|_| numbers.reals::<f32>(channels).iter().map(|x| x.abs() as f32).collect::<Vec<_>>());
+            let mut table = garbage::<T>(channels * gather::BYTES);
+            gather::fill_table(&mean, &deviation, &mut table);
             let packed = on_every_tier(|kernels, pool| {
+                let run = Run { kernels, pool, batch };
                 let mut patches = garbage::<T>(patches_map.len(batch));
-                gather::gather(kernels, pool, batch, picture, kernel, &images, &mut patches);
+                gather::gather(run, picture, kernel, &table, &images, &mut patches);
                 patches
             });
-            let expected = reference::gather(shape, kernel, &images);
+            let expected = reference::gather(shape, kernel, (&mean, &deviation), &images);
             assert_eq!(packed, pack_activations(patches_map, batch, &expected), "{picture:?} × {batch}");
         });
+    }
+}
+
+/// Mean 0 and deviation 1 are no normalisation: f64 has more than twice f32's digits and two, so that
+/// the second rounding of a quotient gives what one rounding to f32 gives.
+#[test]
+fn without_normalisation_a_byte_is_the_nearest_number_to_its_share_of_255() {
+    let (mut single, mut half) = ([f32::NAN; gather::BYTES], [Bf16::default(); gather::BYTES]);
+    gather::fill_table(&[0.0], &[1.0], &mut single);
+    gather::fill_table(&[0.0], &[1.0], &mut half);
+    for byte in 0..gather::BYTES {
+        let value = byte as f32 / 255.0;
+        assert_eq!(single[byte].to_bits(), value.to_bits(), "{byte}");
+        assert_eq!(half[byte], Bf16::from_f32(value), "{byte}");
     }
 }
 
@@ -419,19 +440,56 @@ fn softmax_cross_entropy_within_its_bound_in<T: Element + Bits>() {
                 numbers.reals::<f32>(batch * classes).iter().map(|x| (x * 320.0).round() / 8.0).collect();
             let labels: Vec<u32> = (0..batch).map(|_| (numbers.next() % classes as u64) as u32).collect();
             let packed = poisoned(map, batch, &logits);
-            let mut gradient = garbage::<T>(map.in_format(T::FORMAT).len(batch));
-            let sum = loss::softmax_cross_entropy(batch, map, &packed, &labels, Some(&mut gradient));
-            assert_eq!(sum, loss::softmax_cross_entropy::<T>(batch, map, &packed, &labels, None));
-            let (expected_loss, correct, expected) =
-                reference::softmax_cross_entropy(classes, &logits, &labels);
-            assert!((sum.loss - expected_loss).abs() <= 1e-12 * (80.0 + expected_loss));
-            assert_eq!(sum.correct, correct);
-            let got = unpack_activations(map, batch, &gradient);
-            assert_within(&got, &expected, |i| {
-                stored::<T>(ROUNDING * expected[i].abs() + 1e-12 / batch as f64, expected[i])
-            });
-            assert_padding_is_zero(map, batch, &gradient);
+            let weights: Vec<f32> = numbers.reals::<f32>(classes).iter().map(|x| x.abs() as f32).collect();
+            for (label_smoothing, class_weights) in
+                [(0.0, None), (0.1, None), (0.0, Some(&weights[..])), (0.3, Some(&weights[..]))]
+            {
+                let objective = Objective { label_smoothing, class_weights };
+                let mut gradient = garbage::<T>(map.in_format(T::FORMAT).len(batch));
+                let loss = |gradient: Option<&mut [T]>| {
+                    loss::softmax_cross_entropy(batch, map, &packed, &labels, objective, gradient)
+                };
+                let sum = loss(Some(&mut gradient));
+                assert_eq!(sum, loss(None));
+                let (expected_loss, correct, expected) =
+                    reference::softmax_cross_entropy(classes, &logits, &labels, objective);
+                assert!((sum.loss - expected_loss).abs() <= 1e-12 * (80.0 + expected_loss));
+                assert_eq!(sum.correct, correct);
+                let got = unpack_activations(map, batch, &gradient);
+                assert_within(&got, &expected, |i| {
+                    stored::<T>(ROUNDING * expected[i].abs() + 1e-12 / batch as f64, expected[i])
+                });
+                assert_padding_is_zero(map, batch, &gradient);
+            }
         }
+    }
+}
+
+/// Weights of 1 are none, and a target of 0 asks nothing of its class, whatever the logit.
+#[test]
+fn a_loss_without_smoothing_and_weights_has_the_bits_of_the_plain_formula() {
+    let map = Map::new(1, 1, 3);
+    for (logits, label) in
+        [([0.3, -7.0, 2.0], 0), ([1e-3, 80.0, -90.0], 2), ([f64::NEG_INFINITY, 0.5, 0.25], 1)]
+    {
+        let packed = pack_activations(map, 1, &logits);
+        let with = |objective| {
+            let mut gradient = garbage::<f32>(map.len(1));
+            let sum = loss::softmax_cross_entropy(1, map, &packed, &[label], objective, Some(&mut gradient));
+            (sum.loss, unpack_activations(map, 1, &gradient))
+        };
+        let stored = unpack_activations(map, 1, &packed);
+        let maximum = stored.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let exponentials: f64 = stored.iter().map(|z| libm::exp(z - maximum)).sum();
+        let gradient = (0..3).map(|class| {
+            let target = f64::from(u8::from(class == label as usize));
+            f64::from((libm::exp(stored[class] - maximum) / exponentials - target) as f32)
+        });
+        let plain = (libm::log(exponentials) - (stored[label as usize] - maximum), gradient.collect());
+        assert_eq!(with(Objective::default()), plain);
+        assert_eq!(with(Objective { label_smoothing: 0.0, class_weights: Some(&[1.0; 3]) }), plain);
+        let smoothed = with(Objective { label_smoothing: 0.1, class_weights: None });
+        assert_eq!(smoothed.0.is_finite(), stored[0].is_finite());
     }
 }
 
@@ -439,7 +497,14 @@ fn softmax_cross_entropy_within_its_bound_in<T: Element + Bits>() {
 fn a_loss_is_finite_for_large_logits_and_nan_for_nan() {
     let map = Map::new(1, 1, 3);
     let loss = |logits: [f64; 3], label| {
-        loss::softmax_cross_entropy::<f32>(1, map, &pack_activations(map, 1, &logits), &[label], None)
+        loss::softmax_cross_entropy::<f32>(
+            1,
+            map,
+            &pack_activations(map, 1, &logits),
+            &[label],
+            Objective::default(),
+            None,
+        )
     };
     assert_eq!(loss([1e30, -1e30, 0.0], 0).loss, 0.0);
     assert_eq!(loss([800.0, 0.0, -800.0], 2).loss, 1600.0);

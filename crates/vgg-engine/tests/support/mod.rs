@@ -46,15 +46,9 @@ pub(crate) fn narrow_vgg(rate: f32) -> Network {
     Network { name: "narrow".into(), head: "test".into(), input: Shape::new(14, 14, 1), classes: 10, layers }
 }
 
-/// An engine that can train, with weights of `seed`.
-pub(crate) fn engine(
-    network: &Network,
-    kernels: Kernels,
-    precision: Precision,
-    batch_size: usize,
-    threads: usize,
-) -> Box<dyn Engine> {
-    let options = EngineOptions {
+/// What an engine is made for that can train, with gradients kept.
+pub(crate) fn for_training(precision: Precision, batch_size: usize, threads: usize) -> EngineOptions {
+    EngineOptions {
         batch_size,
         threads,
         precision,
@@ -62,10 +56,25 @@ pub(crate) fn engine(
         gradients: true,
         momentum: true,
         ..EngineOptions::default()
-    };
-    let mut engine = cpu_engine_with(network, &options, kernels).unwrap();
+    }
+}
+
+/// An engine of these options, with weights that are a function of the network.
+pub(crate) fn engine_for(network: &Network, kernels: Kernels, options: &EngineOptions) -> Box<dyn Engine> {
+    let mut engine = cpu_engine_with(network, options, kernels).unwrap();
     engine.initialise(Initialiser::HeNormal, 11);
     engine
+}
+
+/// An engine that can train, with weights that are a function of the network.
+pub(crate) fn engine(
+    network: &Network,
+    kernels: Kernels,
+    precision: Precision,
+    batch_size: usize,
+    threads: usize,
+) -> Box<dyn Engine> {
+    engine_for(network, kernels, &for_training(precision, batch_size, threads))
 }
 
 /// An engine that trains without memory for gradients, with all weights zero.
@@ -76,15 +85,7 @@ pub(crate) fn engine_without_gradients(
     batch_size: usize,
     threads: usize,
 ) -> Box<dyn Engine> {
-    let options = EngineOptions {
-        batch_size,
-        threads,
-        precision,
-        training: true,
-        gradients: false,
-        momentum: true,
-        ..EngineOptions::default()
-    };
+    let options = EngineOptions { gradients: false, ..for_training(precision, batch_size, threads) };
     cpu_engine_with(network, &options, kernels).unwrap()
 }
 
