@@ -6,6 +6,7 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 
 use crate::error::DataError;
+use crate::options::SeededSplit;
 
 /// Pictures of one size with a label each. Always holds at least one picture, and only labels that
 /// have a class.
@@ -120,6 +121,17 @@ impl Dataset {
         &self.class_names
     }
 
+    /// At most `most` of the pictures, which is at least 1.
+    fn limited(self, most: usize) -> Self {
+        if self.len() <= most {
+            return self;
+        }
+        let chosen: Vec<usize> = spread(self.len(), most).collect();
+        let images = chosen.iter().flat_map(|&index| self.image(index)).copied().collect();
+        let labels = chosen.iter().map(|&index| self.label(index)).collect();
+        Self { images, labels, ..self }
+    }
+
     fn hash_into(&self, hasher: &mut Sha256) {
         for size in [self.len(), self.height, self.width, self.channels, self.classes()] {
             hasher.update((size as u64).to_le_bytes());
@@ -131,7 +143,7 @@ impl Dataset {
 }
 
 /// The three parts of the data of a run. All have pictures of one size, and the same classes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Splits {
     /// What the data are called: `mnist`, or the folder.
     pub name: String,
@@ -141,9 +153,25 @@ pub struct Splits {
     pub validation: Dataset,
     /// What the finished network is judged by.
     pub test: Dataset,
+    /// How validation or test were taken from the training pictures, where that was by chance.
+    pub seeded: Option<SeededSplit>,
+    /// What the user should know of the way the data were read, a line each.
+    pub notes: Vec<String>,
 }
 
 impl Splits {
+    /// Data that need no word on how they were read.
+    pub fn new(name: impl Into<String>, train: Dataset, validation: Dataset, test: Dataset) -> Self {
+        Self { name: name.into(), train, validation, test, seeded: None, notes: Vec::new() }
+    }
+
+    /// The data with at most `most` pictures in each split, spread evenly over it.
+    pub(crate) fn limited(self, most: usize) -> Self {
+        let Self { name, train, validation, test, seeded, notes } = self;
+        let [train, validation, test] = [train, validation, test].map(|data| data.limited(most));
+        Self { name, train, validation, test, seeded, notes }
+    }
+
     /// The data of one split.
     pub fn get(&self, split: Split) -> &Dataset {
         match split {
@@ -205,6 +233,13 @@ impl FromStr for Split {
     }
 }
 
+/// At most `most` of the positions below `count`, spread evenly: data that are sorted by class keep
+/// the shares of their classes.
+pub(crate) fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
+    let chosen = count.min(most);
+    (0..chosen).map(move |index| (index as u128 * count as u128 / chosen as u128) as usize)
+}
+
 /// The class names "0", "1", … for data that name their classes by number only.
 pub(crate) fn numbered_classes(classes: usize) -> Vec<String> {
     (0..classes).map(|class| class.to_string()).collect()
@@ -245,6 +280,17 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_takes_pictures_from_all_over() {
+        assert_eq!(spread(10, 3).collect::<Vec<_>>(), [0, 3, 6]);
+        assert_eq!(spread(3, 10).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(spread(10, 10).count(), 10);
+        let data = Dataset::new((0..8).collect(), vec![0, 0, 1, 1], [1, 2, 1], numbered_classes(2)).unwrap();
+        let limited = data.clone().limited(2);
+        assert_eq!((limited.images(), limited.labels()), (&[0, 1, 4, 5][..], &[0, 1][..]));
+        assert_eq!(data.clone().limited(9), data);
+    }
+
+    #[test]
     fn split_names_go_both_ways() {
         for split in Split::ALL {
             assert_eq!(split.to_string().parse(), Ok(split));
@@ -255,7 +301,7 @@ mod tests {
 
     #[test]
     fn fingerprint_sees_pixels_labels_and_sizes_but_not_the_name() {
-        let splits = Splits { name: "a".into(), train: small(), validation: small(), test: small() };
+        let splits = Splits::new("a", small(), small(), small());
         let print = splits.fingerprint();
         assert_eq!(print.len(), 64);
         assert_eq!(Splits { name: "b".into(), ..splits.clone() }.fingerprint(), print);

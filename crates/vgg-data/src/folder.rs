@@ -41,12 +41,8 @@ pub(crate) fn open(folder: &Path) -> Result<Splits, DataError> {
     let validation = train.split_off_first()?;
     check_classes(largest, [&validation, &train], &test)?;
     let classes = usize::from(largest) + 1;
-    Ok(Splits {
-        name: folder.display().to_string(),
-        train: train.into_dataset(classes)?,
-        validation: validation.into_dataset(classes)?,
-        test: test.into_dataset(classes)?,
-    })
+    let [train, validation, test] = [train, validation, test].map(|part| part.into_dataset(classes));
+    Ok(Splits::new(folder.display().to_string(), train?, validation?, test?))
 }
 
 /// Refuses classes that no training picture shows: one corrupt label would make a network of many

@@ -15,12 +15,7 @@ pub(crate) fn open() -> Result<Splits, DataError> {
         images: train.images.drain(..VALIDATION * SIDE * SIDE).collect(),
         labels: train.labels.drain(..VALIDATION).collect(),
     };
-    Ok(Splits {
-        name: "mnist".into(),
-        train: dataset(train)?,
-        validation: dataset(validation)?,
-        test: dataset(test)?,
-    })
+    Ok(Splits::new("mnist", dataset(train)?, dataset(validation)?, dataset(test)?))
 }
 
 fn dataset(pictures: Pictures) -> Result<Dataset, DataError> {

@@ -6,36 +6,72 @@ use std::str::FromStr;
 
 use crate::dataset::Splits;
 use crate::error::DataError;
+use crate::options::DataOptions;
 use crate::{folder, mnist};
 
-/// Where the data of a run come from; as text `mnist`, or a folder. A folder that is itself called
-/// `mnist` is written `./mnist`.
+/// Where the data of a run come from; as text a name of [`NAMED`], or a path. A folder that is itself
+/// called `mnist` is written `./mnist`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// MNIST, which is part of the program.
     Mnist,
-    /// A folder with four IDX files, as MNIST is published: pictures and labels for training
-    /// (`train-…`) and for the test (`t10k-…`).
+    /// Fashion-MNIST, which is downloaded.
+    FashionMnist,
+    /// Kuzushiji-MNIST, which is downloaded.
+    Kmnist,
+    /// CIFAR-10, which is downloaded.
+    Cifar10,
+    /// Files on this machine; what they are is told by what is there:
+    /// * a folder with four IDX files, as MNIST, Fashion-MNIST, KMNIST, EMNIST or QMNIST are published;
+    ///   of several sets in one folder, the path with the beginning of one's names, such as
+    ///   `FOLDER/emnist-letters`;
+    /// * a folder of pictures, `train/CLASS/*.png` or `*.jpg` with optional `val` and `test` beside
+    ///   `train`, or `CLASS/*.png`;
+    /// * the folder of CIFAR-10's binary files, or the archive in which they are published.
     Folder(PathBuf),
 }
+
+/// A data set that has a name.
+#[derive(Debug)]
+pub struct Named {
+    /// The name.
+    pub name: &'static str,
+    /// What it is, and where it comes from.
+    pub summary: &'static str,
+    /// The source that the name stands for.
+    pub source: Source,
+}
+
+/// The data sets that have a name.
+pub const NAMED: &[Named] = &[
+    Named { name: "mnist", summary: "handwritten digits, part of this program", source: Source::Mnist },
+    Named {
+        name: "fashion-mnist",
+        summary: "pieces of clothing, a download of 31 MB",
+        source: Source::FashionMnist,
+    },
+    Named { name: "kmnist", summary: "Japanese letters, a download of 21 MB", source: Source::Kmnist },
+    Named { name: "cifar-10", summary: "small colour photos, a download of 170 MB", source: Source::Cifar10 },
+];
 
 impl FromStr for Source {
     type Err = DataError;
 
     fn from_str(text: &str) -> Result<Self, DataError> {
-        match text {
-            "" => Err(DataError::argument("data", "the name is empty", "use mnist, or give a folder")),
-            "mnist" => Ok(Self::Mnist),
-            folder => Ok(Self::Folder(folder.into())),
+        if text.is_empty() {
+            return Err(DataError::argument("data", "the name is empty", "use mnist, or give a folder"));
         }
+        let named = NAMED.iter().find(|named| named.name == text);
+        Ok(named.map_or_else(|| Self::Folder(text.into()), |named| named.source.clone()))
     }
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Mnist => formatter.write_str("mnist"),
-            Self::Folder(path) => path.display().fmt(formatter),
+        match (self, NAMED.iter().find(|named| named.source == *self)) {
+            (_, Some(named)) => formatter.write_str(named.name),
+            (Self::Folder(path), None) => path.display().fmt(formatter),
+            (_, None) => formatter.write_str("data without a name"),
         }
     }
 }
@@ -51,10 +87,16 @@ impl fmt::Display for Source {
 /// # Errors
 /// [`ErrorKind::Unreadable`](crate::ErrorKind::Unreadable) when files are missing or cannot be
 /// read, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when they are not what they should be.
-pub fn open(source: &Source) -> Result<Splits, DataError> {
-    match source {
+pub fn open(source: &Source, options: &DataOptions) -> Result<Splits, DataError> {
+    let splits = match source {
         Source::Mnist => mnist::open(),
         Source::Folder(path) => folder::open(path),
+        _ => Err(DataError::argument(source, "downloads are not there yet", "use mnist, or give a folder")),
+    }?;
+    match options.limit {
+        Some(0) => Err(DataError::argument("limit", "0 pictures", "give at least 1, or leave it out")),
+        Some(most) => Ok(splits.limited(most)),
+        None => Ok(splits),
     }
 }
 
@@ -66,6 +108,8 @@ mod tests {
     fn sources_go_both_ways() {
         for (text, source) in [
             ("mnist", Source::Mnist),
+            ("fashion-mnist", Source::FashionMnist),
+            ("cifar-10", Source::Cifar10),
             ("./mnist", Source::Folder("./mnist".into())),
             ("a b", Source::Folder("a b".into())),
         ] {
@@ -73,5 +117,13 @@ mod tests {
             assert_eq!(source.to_string(), text);
         }
         assert!("".parse::<Source>().unwrap_err().to_string().contains("use mnist, or give a folder"));
+    }
+
+    #[test]
+    fn a_limit_holds_for_every_split() {
+        let open = |limit| open(&Source::Mnist, &DataOptions { limit, ..DataOptions::default() });
+        let splits = open(Some(20)).unwrap();
+        assert_eq!([splits.train.len(), splits.validation.len(), splits.test.len()], [20; 3]);
+        assert_eq!(open(Some(0)).unwrap_err().kind(), crate::ErrorKind::Argument);
     }
 }

@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 use vgg_data::idx::read_idx;
-use vgg_data::{DataError, ErrorKind, Source, open};
+use vgg_data::{DataError, DataOptions, ErrorKind, Source, open};
 
 const NAMES: [&str; 4] = [
     "train-images-idx3-ubyte",
@@ -52,7 +52,7 @@ fn folder(files: &[Vec<u8>; 4]) -> TempDir {
 }
 
 fn open_folder(path: &Path) -> Result<vgg_data::Splits, DataError> {
-    open(&Source::Folder(path.to_path_buf()))
+    open(&Source::Folder(path.to_path_buf()), &DataOptions::default())
 }
 
 /// Opens the good folder with file `number` replaced, and checks kind and message of the error:

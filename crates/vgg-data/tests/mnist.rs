@@ -6,7 +6,7 @@ use vgg_data::{Loader, Source, Split, open, read_picture, write_png};
 
 #[test]
 fn mnist_is_split_as_in_tensorflows_tutorials() {
-    let splits = open(&Source::Mnist).unwrap();
+    let splits = open(&Source::Mnist, &vgg_data::DataOptions::default()).unwrap();
     assert_eq!(splits.name, "mnist");
     let lines = shapes(&splits).map(|shape| shape.to_string());
     assert_eq!(

@@ -89,7 +89,7 @@ pub fn folder(data: &[u8]) {
         let others: Vec<_> = Part::all(data).iter().filter_map(|part| put(folder, part)).collect();
         let source = Source::Folder(folder.to_owned());
         assert_eq!(source.to_string().parse(), Ok(source.clone()));
-        match vgg_data::open(&source) {
+        match vgg_data::open(&source, &vgg_data::DataOptions::default()) {
             Ok(splits) => check_splits(&splits, folder),
             Err(error) => check_message(&error, &one_line(&folder.display().to_string(), 400)),
         }

@@ -169,7 +169,8 @@ fn packed_data_keep_to_the_memory() {
             }
         }
         let source = vgg_data::Source::Folder(folder.path().to_owned());
-        let (result, Cost { memory, time }) = cost(|| vgg_data::open(&source));
+        let (result, Cost { memory, time }) =
+            cost(|| vgg_data::open(&source, &vgg_data::DataOptions::default()));
         let outcome = result.as_ref().map_or_else(ToString::to_string, |_| "accepted".into());
         println!("{pictures} pictures: {:.1} MB, {time:?}: {outcome}", memory as f64 / 1e6);
         assert!(memory <= MOST + files, "{memory} bytes of memory for files of {files}");

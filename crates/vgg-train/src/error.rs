@@ -142,7 +142,8 @@ mod tests {
         let io = || TrainError::io("read", Path::new("a"), io::ErrorKind::StorageFull.into());
         let locked = CheckpointError::Locked { path: "a".into(), holder: None };
         let diverged = TrainError::diverged("the loss is NaN".into(), 3);
-        let missing = vgg_data::open(&vgg_data::Source::Folder("no/such/folder".into())).unwrap_err();
+        let missing = vgg_data::Source::Folder("no/such/folder".into());
+        let missing = vgg_data::open(&missing, &vgg_data::DataOptions::default()).unwrap_err();
         for (error, code) in [
             (TrainError::Usage("a".into()), 2),
             (TrainError::Network(ArchError::Classes(1)), 2),

@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_run_is_described_unless_it_is_at_its_end() {
-        let splits = vgg_data::open(&vgg_data::Source::Mnist).unwrap();
+        let splits = vgg_data::open(&vgg_data::Source::Mnist, &vgg_data::DataOptions::default()).unwrap();
         let options = crate::TrainOptions::new("model");
         let (_, config) = options.resolve(None, &splits, &vgg_data::Source::Mnist).unwrap();
         let engine = vgg_engine::EngineInfo {

@@ -215,8 +215,8 @@ fn name_of(precision: Precision) -> &'static str {
 /// A folder by its whole path, so that the run can be resumed from anywhere.
 fn absolute(source: &Source) -> Source {
     match source {
-        Source::Mnist => Source::Mnist,
         Source::Folder(path) => Source::Folder(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+        named => named.clone(),
     }
 }
 
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_new_run_takes_its_numbers_from_the_recipe() {
-        let splits = vgg_data::open(&Source::Mnist).unwrap();
+        let splits = vgg_data::open(&Source::Mnist, &vgg_data::DataOptions::default()).unwrap();
         let resolve = |options: TrainOptions| options.resolve(None, &splits, &Source::Mnist).unwrap();
         let (network, config) = resolve(TrainOptions::new("model"));
         assert_eq!((network.name.as_str(), network.head.as_str()), ("vgg13", "tutorial"));
@@ -244,8 +244,7 @@ mod tests {
     fn pictures_that_no_network_takes_are_bad_data() {
         let data = Dataset::new(vec![0; 15_000], vec![0], [5_000, 3, 1], vec!["a".into(), "b".into()]);
         let data = data.unwrap();
-        let splits =
-            Splits { name: "photos".into(), train: data.clone(), validation: data.clone(), test: data };
+        let splits = Splits::new("photos", data.clone(), data.clone(), data);
         let error = TrainOptions::new("model").resolve(None, &splits, &Source::Mnist).unwrap_err();
         assert_eq!(error.exit_code(), 65);
         let message = error.to_string();

@@ -38,7 +38,7 @@ impl Prepared {
     pub(crate) fn new(options: &TrainOptions, make_engine: EngineFactory<'_>) -> Result<Self, TrainError> {
         let saved = present_run(&options.model_dir)?;
         let source = options.source(saved.as_ref())?;
-        let splits = vgg_data::open(&source)?;
+        let splits = vgg_data::open(&source, &vgg_data::DataOptions::default())?;
         let (network, mut config) = options.resolve(saved.as_ref(), &splits, &source)?;
         let engine = make_engine(&network, &engine_options(&config, options.threads)?)?;
         let precision = engine.info().precision;

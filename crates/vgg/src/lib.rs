@@ -52,7 +52,7 @@ pub use vgg_formats as formats;
 pub use vgg_train as train;
 
 pub use vgg_arch::{Network, Shape};
-pub use vgg_data::{Dataset, Source, Split, Splits, open, read_picture, write_png};
+pub use vgg_data::{DataOptions, Dataset, Source, Split, Splits, open, read_picture, write_png};
 pub use vgg_engine::{Engine, EngineOptions, Precision, cpu_engine};
 pub use vgg_train::{
     Ending, Estimator, Evaluation, Event, Length, Listener, Log, OpenOptions, Prediction, TrainError,

@@ -88,7 +88,7 @@ fn data_show_draws_picture_seven_and_writes_it() {
     assert!(shown.contains("@@"), "{shown}");
     assert!(shown.contains("\ny = 0\nwritten to seven.png\n"), "{shown}");
     let (pixels, note) = vgg::read_picture(&folder.path().join("seven.png"), 28, 28, 1).unwrap();
-    let splits = vgg::open(&vgg::Source::Mnist).unwrap();
+    let splits = vgg::open(&vgg::Source::Mnist, &vgg::DataOptions::default()).unwrap();
     assert_eq!(pixels, splits.train.image(7));
     assert_eq!(note, None);
 

@@ -19,7 +19,7 @@ use vgg::{Dataset, Source, Split, Splits, write_png};
 const SHORT: &[&str] = &["train", "--json", "--data", "few", "--arch", "A", "--batch-size", "8"];
 
 fn mnist() -> Splits {
-    vgg::open(&Source::Mnist).unwrap()
+    vgg::open(&Source::Mnist, &vgg::DataOptions::default()).unwrap()
 }
 
 /// Makes the data folder `few`: 300 training and 40 test pictures of MNIST in IDX files.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use vgg::data::{ascii, stats};
-use vgg::{Dataset, Source, Split, Splits, TrainError};
+use vgg::{DataOptions, Dataset, Source, Split, Splits, TrainError};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -62,7 +62,7 @@ struct ShowArguments {
 pub(crate) fn run(arguments: &DataArguments, json: bool) -> Result<(), TrainError> {
     match &arguments.task {
         Task::List => output::answer(&List::new(), json),
-        Task::Stats { data } => output::answer(&Stats::new(&vgg::open(data)?), json),
+        Task::Stats { data } => output::answer(&Stats::new(&vgg::open(data, &DataOptions::default())?), json),
         Task::Show(arguments) => output::answer(&show(arguments)?, json),
     }
 }
@@ -154,7 +154,7 @@ struct Shown {
 }
 
 fn show(arguments: &ShowArguments) -> Result<Shown, TrainError> {
-    let splits = vgg::open(&arguments.data)?;
+    let splits = vgg::open(&arguments.data, &DataOptions::default())?;
     let (data, index) = (splits.get(arguments.split), arguments.index);
     if index >= data.len() {
         let (split, last) = (arguments.split, data.len() - 1);

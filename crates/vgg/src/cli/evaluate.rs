@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use vgg::{Estimator, Evaluation, Source, Split, Splits, TrainError};
+use vgg::{DataOptions, Estimator, Evaluation, Source, Split, Splits, TrainError};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<(), Train
         Some(source) => source.clone(),
         None => estimator.config().data.source.parse()?,
     };
-    let splits = vgg::open(&source)?;
+    let splits = vgg::open(&source, &DataOptions::default())?;
     let split = arguments.split;
     let report = measure(&mut estimator, &splits, split, &AtomicBool::new(false))?;
     output::answer(&report, json)
