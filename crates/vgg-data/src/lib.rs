@@ -3,7 +3,8 @@
 //!
 //! Read in this order: [`dataset`] (pictures with labels, and the splits), [`source`] (which data
 //! sets can be opened), [`idx`] (the files of a data folder), [`loader`]
-//! (batches in the order of an epoch's permutation), [`mod@prefetch`] (the next batch made on a thread
+//! (batches in the order of an epoch's permutation), [`augment`] (their pictures changed a little),
+//! [`mod@prefetch`] (the next batch made on a thread
 //! of its own), [`picture`] (PNG and JPEG files), [`ascii`] (a picture in the terminal), [`stats`]
 //! (what a data set looks like in numbers). Private: `resize` and `jpeg` (what a JPEG file's header
 //! says), for picture files.
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ascii;
+pub mod augment;
 pub mod dataset;
 mod error;
 mod folder;
@@ -26,6 +28,7 @@ mod resize;
 pub mod source;
 pub mod stats;
 
+pub use augment::{Augmentation, Augmenter};
 pub use dataset::{Dataset, Split, Splits};
 pub use error::{DataError, ErrorKind};
 pub use loader::{Batch, Loader, batches};

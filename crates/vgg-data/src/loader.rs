@@ -5,6 +5,7 @@
 
 use vgg_arch::random::{Purpose, Random};
 
+use crate::augment::{Augmentation, Augmenter};
 use crate::dataset::Dataset;
 use crate::error::DataError;
 
@@ -37,6 +38,8 @@ pub struct Loader {
     /// The epoch that `order` belongs to.
     epoch: Option<u64>,
     order: Vec<u32>,
+    /// What changes the pictures, if anything does.
+    augmenter: Option<Augmenter>,
 }
 
 impl Loader {
@@ -56,7 +59,21 @@ impl Loader {
             let cause = "expected at most 2^32";
             return Err(DataError::argument(format!("{examples} pictures"), cause, "use fewer pictures"));
         }
-        Ok(Self { examples, batch_size, seed, epoch: None, order: Vec::with_capacity(examples) })
+        Ok(Self {
+            examples,
+            batch_size,
+            seed,
+            epoch: None,
+            order: Vec::with_capacity(examples),
+            augmenter: None,
+        })
+    }
+
+    /// The loader, with every picture changed as `augmentation` says, for data of `dataset`'s size.
+    pub fn with_augmentation(self, augmentation: &Augmentation, dataset: &Dataset) -> Self {
+        let shape = [dataset.height(), dataset.width(), dataset.channels()];
+        let augmenter = (!augmentation.is_none()).then(|| Augmenter::new(augmentation, self.seed, shape));
+        Self { augmenter, ..self }
     }
 
     /// Batches in one epoch, the short last one included.
@@ -69,7 +86,8 @@ impl Loader {
     /// a full batch.
     ///
     /// # Panics
-    /// When `dataset` has not as many pictures as this loader was made for.
+    /// When `dataset` has not as many pictures as this loader was made for, or its augmentation is for
+    /// pictures of another size.
     pub fn fill(&mut self, dataset: &Dataset, global_step: u64, images: &mut Vec<u8>, labels: &mut Vec<u32>) {
         assert_eq!(dataset.len(), self.examples, "the loader was made for another data set");
         let epoch = global_step / self.steps_per_epoch();
@@ -82,7 +100,11 @@ impl Loader {
         images.clear();
         labels.clear();
         for &index in &self.order[first..past] {
-            images.extend_from_slice(dataset.image(index as usize));
+            let image = dataset.image(index as usize);
+            match &mut self.augmenter {
+                Some(augmenter) => augmenter.apply(epoch, index, image, images),
+                None => images.extend_from_slice(image),
+            }
             labels.push(dataset.label(index as usize));
         }
     }
@@ -193,9 +215,36 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn augmentation_goes_by_the_number_of_the_picture_and_the_epoch() {
+        let data = numbered(10);
+        let amounts = Augmentation { shift: 1.0, scale: 0.5, ..Augmentation::NONE };
+        let mut augmenter = Augmenter::new(&amounts, 9, [1, 2, 1]);
+        for batch_size in [3, 4] {
+            let mut loader = Loader::new(10, batch_size, 9).unwrap().with_augmentation(&amounts, &data);
+            let (mut images, mut labels) = (Vec::new(), Vec::new());
+            for step in (0..4 * loader.steps_per_epoch()).rev() {
+                loader.fill(&data, step, &mut images, &mut labels);
+                let mut expected = Vec::new();
+                for &label in &labels {
+                    // Pictures are numbered as their labels are.
+                    let epoch = step / loader.steps_per_epoch();
+                    augmenter.apply(epoch, label, data.image(label as usize), &mut expected);
+                }
+                assert_eq!(images, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn no_augmentation_changes_nothing() {
+        let loader = Loader::new(10, 4, 9).unwrap().with_augmentation(&Augmentation::NONE, &numbered(10));
+        assert!(loader.augmenter.is_none());
+    }
+
+    #[test]
     fn buffers_and_order_keep_their_memory() {
         let data = numbered(10);
-        let mut loader = Loader::new(10, 4, 9).unwrap();
+        let mut loader = Loader::new(10, 4, 9).unwrap().with_augmentation(&Augmentation::DIGITS, &data);
         let (mut images, mut labels) = (Vec::with_capacity(8), Vec::with_capacity(4));
         let places = (images.as_ptr(), labels.as_ptr(), loader.order.as_ptr());
         for step in 0..30 {

@@ -11,7 +11,7 @@ use crate::evaluate::evaluate;
 use crate::events::{Event, Listeners, StepReport};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use vgg_data::{Loader, Splits, TrainingBatch, prefetch};
+use vgg_data::{Augmentation, Loader, Splits, TrainingBatch, prefetch};
 use vgg_engine::{Dropout, Engine, EngineError, Outcome, State};
 use vgg_formats::{CheckpointError, CheckpointState, ModelDir, TensorSet};
 
@@ -49,7 +49,7 @@ pub(crate) fn train(
     let steps_per_epoch = loader.steps_per_epoch();
     let mut saves = Saves { step: run.global_step, time: Instant::now(), failed: 0 };
     let mut last_loss = None;
-    prefetch(loader, &splits.train, run.global_step..run.end, |batches| {
+    prefetch(loader, &splits.train, &Augmentation::NONE, run.global_step..run.end, |batches| {
         while !stop.load(Ordering::Relaxed) {
             let begin = Instant::now();
             let Some(&TrainingBatch { step, ref images, ref labels }) = batches.next_batch() else { break };
