@@ -41,11 +41,14 @@ pub struct Augmentation {
 const PARTS: usize = 4;
 /// Nodes of the grid along a side: a cubic spline in one part takes the nodes of 4.
 const NODES: usize = PARTS + 3;
-/// Root mean square of cubic B-splines on random numbers of variance 1, in two dimensions: the square
-/// of the integral of the squared spline, 151/315, is a variance.
+/// Root mean square of a surface of cubic B-splines on random numbers of variance 1. Along one axis the
+/// variance is the integral of the squared spline, 151/315; over both it is the square of that.
 const SPLINE_DEVIATION: f64 = 151.0 / 315.0;
 /// Blocks of four random words for each picture: two for the affine map, then one for each two nodes.
 const BLOCKS: u64 = 2 + (NODES * NODES).div_ceil(2) as u64;
+
+/// Places in a picture are rounded to so many parts of a pixel: whole numbers are quicker.
+const ONE: u32 = 256;
 
 impl Augmentation {
     /// Pictures as they are.
@@ -97,8 +100,21 @@ pub struct Augmenter {
     channels: usize,
     /// For each row and each column its place on the elastic grid.
     places: Vec<Place>,
-    /// The picture, with a border of background one pixel wide.
+    /// The picture, with a border of background: one pixel before it, two after it.
     bordered: Vec<u8>,
+    /// Where the pixels of a row come from.
+    samples: Vec<Sample>,
+}
+
+/// A place in the bordered picture.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    /// The byte of the pixel above and to the left of it.
+    corner: usize,
+    /// How far it lies below that, in parts of [`ONE`].
+    down: u32,
+    /// How far it lies to the right of that, in parts of [`ONE`].
+    right: u32,
 }
 
 /// A row's or column's place on the elastic grid.
@@ -132,7 +148,8 @@ impl Augmenter {
             width,
             channels,
             places: places.collect(),
-            bordered: vec![0; (height + 2) * (width + 2) * channels],
+            bordered: vec![0; (height + 3) * (width + 3) * channels],
+            samples: vec![Sample::default(); width],
         }
     }
 
@@ -154,41 +171,60 @@ impl Augmenter {
 
     /// Appends to `changed` the picture that has at each pixel what `map` finds in `image`.
     fn sample(&mut self, map: &Map, image: &[u8], changed: &mut Vec<u8>) {
-        let (row, stride) = (self.width * self.channels, (self.width + 2) * self.channels);
+        let (row, stride) = (self.width * self.channels, (self.width + 3) * self.channels);
         for (y, pixels) in image.chunks_exact(row).enumerate() {
             self.bordered[(y + 1) * stride + self.channels..][..row].copy_from_slice(pixels);
         }
-        let past = [(self.height + 1) as f32, (self.width + 1) as f32];
-        for y in 0..self.height {
-            let bent = map.nodes.as_ref().map(|nodes| [0, 1].map(|axis| self.places[y].blend(&nodes[axis])));
-            let dy = y as f32 - (self.height - 1) as f32 / 2.0;
-            for x in 0..self.width {
-                let dx = x as f32 - (self.width - 1) as f32 / 2.0;
-                let mut place =
-                    [0, 1].map(|axis| map.middle[axis] + map.matrix[axis][0] * dy + map.matrix[axis][1] * dx);
-                if let Some(bent) = &bent {
-                    place[0] += self.places[x].at(&bent[0]);
-                    place[1] += self.places[x].at(&bent[1]);
-                }
-                // False for NaN, too.
-                if 0.0 < place[0] && place[0] < past[0] && 0.0 < place[1] && place[1] < past[1] {
-                    let corner = [place[0] as usize, place[1] as usize];
-                    let share = [place[0] - corner[0] as f32, place[1] - corner[1] as f32];
-                    let above = &self.bordered[corner[0] * stride + corner[1] * self.channels..];
-                    let (above, below) = (&above[..2 * self.channels], &above[stride..][..2 * self.channels]);
-                    for channel in 0..self.channels {
-                        let across = |pair: &[u8]| {
-                            let left = f32::from(pair[channel]);
-                            left + share[1] * (f32::from(pair[channel + self.channels]) - left)
-                        };
-                        let (above, below) = (across(above), across(below));
-                        changed.push((above + share[0] * (below - above) + 0.5) as u8);
-                    }
-                } else {
-                    changed.extend(std::iter::repeat_n(0, self.channels));
+        let start = changed.len();
+        changed.resize(start + image.len(), 0);
+        for (y, pixels) in changed[start..].chunks_exact_mut(row).enumerate() {
+            self.find_row(map, y);
+            for channel in 0..self.channels {
+                let old = &self.bordered[channel..];
+                for (sample, new) in
+                    self.samples.iter().zip(pixels[channel..].iter_mut().step_by(self.channels))
+                {
+                    *new = sample.value(old, self.channels, stride);
                 }
             }
         }
+    }
+
+    /// Finds where the pixels of row `y` of the new picture lie in the old one.
+    fn find_row(&mut self, map: &Map, y: usize) {
+        let bent = map.nodes.as_ref().map(|nodes| [0, 1].map(|axis| self.places[y].blend(&nodes[axis])));
+        let dy = y as f32 - (self.height - 1) as f32 / 2.0;
+        let first = [0, 1].map(|axis| map.middle[axis] + map.matrix[axis][0] * dy);
+        // Beyond the border there is nothing but background, as there is on it.
+        let last = [(self.height + 1) as f32, (self.width + 1) as f32];
+        let middle = (self.width - 1) as f32 / 2.0;
+        for (x, (sample, place)) in self.samples.iter_mut().zip(&self.places).enumerate() {
+            let dx = x as f32 - middle;
+            let at = |axis: usize| {
+                let bend = bent.as_ref().map_or(0.0, |bent| place.at(&bent[axis]));
+                // NaN becomes 0, too.
+                let place = (first[axis] + map.matrix[axis][1] * dx + bend).max(0.0).min(last[axis]);
+                (place * ONE as f32 + 0.5) as i32 as u32
+            };
+            let (row, column) = (at(0), at(1));
+            *sample = Sample {
+                corner: ((row / ONE) as usize * (self.width + 3) + (column / ONE) as usize) * self.channels,
+                down: row % ONE,
+                right: column % ONE,
+            };
+        }
+    }
+}
+
+impl Sample {
+    /// The value here of one channel of the bordered picture, bilinear.
+    fn value(&self, old: &[u8], channels: usize, stride: usize) -> u8 {
+        let (above, below) =
+            (&old[self.corner..][..channels + 1], &old[self.corner + stride..][..channels + 1]);
+        let across =
+            |row: &[u8]| u32::from(row[0]) * (ONE - self.right) + u32::from(row[channels]) * self.right;
+        let sum = across(above) * (ONE - self.down) + across(below) * self.down;
+        ((sum + ONE * ONE / 2) / (ONE * ONE)) as u8
     }
 }
 
@@ -432,7 +468,7 @@ mod tests {
             (0..20).for_each(|index| hasher.update(changed(&all, 42, 3, index, shape)));
             hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>()
         };
-        assert_eq!([hash([28, 28, 1]), hash([20, 33, 3])], ["7eaae70cc41eda4a", "8ac81bcd842fbb22"]);
+        assert_eq!([hash([28, 28, 1]), hash([20, 33, 3])], ["5d7fd988e17230f1", "6cae4f82a5932592"]);
     }
 
     #[test]
