@@ -3,15 +3,15 @@
 
 use crate::config::Config;
 use crate::error::TrainError;
-use crate::evaluate::{Evaluation, evaluate};
+use crate::evaluate::{Evaluation, evaluate, evaluate_each};
 use crate::events::Listener;
 use crate::options::{TrainOptions, precision_named};
 use crate::predict::{Prediction, predict};
 use crate::start::{Prepared, restore};
 use std::sync::atomic::AtomicBool;
-use vgg_arch::Network;
+use vgg_arch::{Network, Parameter};
 use vgg_data::{Dataset, Splits};
-use vgg_engine::{Engine, EngineError, EngineOptions, Precision};
+use vgg_engine::{Engine, EngineError, EngineInfo, EngineOptions, Precision, State};
 use vgg_formats::{CheckpointError, ModelDir, TensorSet};
 
 /// Makes an engine for a network; `&vgg_engine::cpu_engine` is one.
@@ -133,6 +133,20 @@ impl Estimator {
         evaluate(self.engine.as_mut(), data, self.global_step, stop, progress)
     }
 
+    /// As [`Estimator::evaluate`], and tells `each` the position and the logits of every picture.
+    ///
+    /// # Errors
+    /// As [`Estimator::evaluate`].
+    pub fn evaluate_each(
+        &mut self,
+        data: &Dataset,
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(usize, usize),
+        each: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Evaluation, TrainError> {
+        evaluate_each(self.engine.as_mut(), data, self.global_step, stop, progress, each)
+    }
+
     /// Class and probabilities of each picture of `images` (`[picture][y][x][channel]`, any number
     /// of pictures).
     ///
@@ -150,6 +164,22 @@ impl Estimator {
     /// The network.
     pub fn network(&self) -> &Network {
         self.engine.network()
+    }
+
+    /// What the network runs on.
+    pub fn engine_info(&self) -> EngineInfo {
+        self.engine.info()
+    }
+
+    /// The values of one parameter, given by its position in [`Network::parameters`].
+    ///
+    /// # Errors
+    /// When the network has no such parameter.
+    pub fn parameter(&self, position: usize) -> Result<Vec<f32>, TrainError> {
+        let length = self.network().parameters().get(position).map_or(0, Parameter::len);
+        let mut values = vec![0.0; length];
+        self.engine.read(State::Weight, position, &mut values)?;
+        Ok(values)
     }
 
     /// Updates made.

@@ -34,6 +34,21 @@ pub fn evaluate(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Evaluation, TrainError> {
+    evaluate_each(engine, data, global_step, stop, progress, &mut |_, _| ())
+}
+
+/// As [`evaluate`], and tells `each` the position and the logits of every picture.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_each(
+    engine: &mut dyn Engine,
+    data: &Dataset,
+    global_step: u64,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(usize, usize),
+    each: &mut dyn FnMut(usize, &[f32]),
+) -> Result<Evaluation, TrainError> {
     check_fit(engine.network(), data)?;
     let (classes, batch_size) = (engine.network().classes, engine.info().batch_size);
     let mut logits = vec![0.0; batch_size * classes];
@@ -44,10 +59,11 @@ pub fn evaluate(
         }
         let logits = &mut logits[..batch.labels.len() * classes];
         engine.forward(batch.images, logits)?;
-        for (row, &label) in logits.chunks_exact(classes).zip(batch.labels) {
+        for (position, (row, &label)) in logits.chunks_exact(classes).zip(batch.labels).enumerate() {
             let label = label as usize;
             correct += usize::from(largest(row) == label);
             loss += log_sum_exp(row) - f64::from(row[label]);
+            each(batch.first + position, row);
         }
         progress(batch.first + batch.labels.len(), data.len());
     }
@@ -80,7 +96,7 @@ fn check_fit(network: &Network, data: &Dataset) -> Result<(), TrainError> {
 }
 
 /// Position of the largest value, the first of equal ones.
-pub(crate) fn largest(values: &[f32]) -> usize {
+pub fn largest(values: &[f32]) -> usize {
     let mut best = 0;
     for (index, value) in values.iter().enumerate() {
         if *value > values[best] {
@@ -91,7 +107,7 @@ pub(crate) fn largest(values: &[f32]) -> usize {
 }
 
 /// `log Σ exp(values)`, with the largest value taken out of the sum so that nothing overflows.
-pub(crate) fn log_sum_exp(values: &[f32]) -> f64 {
+pub fn log_sum_exp(values: &[f32]) -> f64 {
     let largest = f64::from(values[largest(values)]);
     largest + libm::log(values.iter().map(|&value| libm::exp(f64::from(value) - largest)).sum())
 }

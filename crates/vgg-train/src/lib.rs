@@ -27,6 +27,7 @@ pub use estimator::{Ending, EngineFactory, Estimator, OpenOptions, Trained, trai
 pub use evaluate::Evaluation;
 pub use events::{Event, Listener, RunInfo, StepReport};
 pub use log::Log;
+pub use metrics::METRICS_FILE;
 pub use options::{Length, PRECISIONS, TrainOptions, precision_named};
 pub use predict::Prediction;
 pub use recipe::{DEFAULT_RECIPE, Overrides, RECIPES, Recipe, RecipeRow};

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use vgg_formats::{CheckpointError, ModelDir, OutputFile};
 
 /// Name of the file in a model directory.
-pub(crate) const METRICS_FILE: &str = "metrics.jsonl";
+pub const METRICS_FILE: &str = "metrics.jsonl";
 
 /// A line of the file.
 #[derive(Serialize)]

@@ -42,8 +42,10 @@
 //! # Where things are
 //! The names that most programs need are here at the top. Everything else is in the part that it
 //! belongs to: [`arch`] (what a network is), [`data`] (pictures), [`engine`] (running a network),
-//! [`formats`] (checkpoints), [`mod@train`] (recipes, events, the estimator).
+//! [`formats`] (checkpoints), [`mod@train`] (recipes, events, the estimator), [`report`] (a run as a page).
 #![forbid(unsafe_code)]
+
+pub mod report;
 
 pub use vgg_arch as arch;
 pub use vgg_data as data;

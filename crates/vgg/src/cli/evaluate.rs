@@ -61,9 +61,20 @@ pub(super) fn measure(
     split: Split,
     stop: &AtomicBool,
 ) -> Result<Report, TrainError> {
+    measure_each(estimator, splits, split, stop, &mut |_, _| ())
+}
+
+/// As [`measure`], and tells `each` the position and the logits of every picture.
+pub(super) fn measure_each(
+    estimator: &mut Estimator,
+    splits: &Splits,
+    split: Split,
+    stop: &AtomicBool,
+    each: &mut dyn FnMut(usize, &[f32]),
+) -> Result<Report, TrainError> {
     let data = splits.get(split);
     let bar = progress::evaluation_bar(split.name(), data.len());
-    let evaluation = estimator.evaluate(data, stop, &mut |done, _| bar.set_position(done as u64));
+    let evaluation = estimator.evaluate_each(data, stop, &mut |done, _| bar.set_position(done as u64), each);
     bar.finish_and_clear();
     let evaluation = evaluation.map_err(|error| match error {
         TrainError::Incompatible(cause) => TrainError::Incompatible(format!("{}: {cause}", splits.name)),

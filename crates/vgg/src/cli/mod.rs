@@ -10,6 +10,7 @@ mod info;
 mod output;
 mod predict;
 mod progress;
+mod report;
 mod train;
 
 use clap::{Args, Parser, Subcommand};
@@ -58,6 +59,9 @@ enum Verb {
     /// Measure accuracy and loss on pictures with known classes
     #[command(after_help = evaluate::EXAMPLES)]
     Evaluate(evaluate::EvaluateArguments),
+    /// Write a page about a trained network: curves, mistakes, and more
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::ReportArguments),
     /// Tell the class of pictures
     #[command(after_help = predict::EXAMPLES)]
     Predict(predict::PredictArguments),
@@ -142,6 +146,7 @@ fn run(cli: &Cli) -> Result<ExitCode, TrainError> {
     match &cli.verb {
         Verb::Train(arguments) => return train::run(arguments, cli.json),
         Verb::Evaluate(arguments) => evaluate::run(arguments, cli.json)?,
+        Verb::Report(arguments) => report::run(arguments, cli.json)?,
         Verb::Predict(arguments) => return predict::run(arguments, cli.json),
         Verb::Bench(arguments) => bench::run(arguments, cli.json)?,
         Verb::Info(arguments) => info::run(arguments, cli.json)?,

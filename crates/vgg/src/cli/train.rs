@@ -1,13 +1,14 @@
 //! `vgg train`: train, say how it goes, and evaluate what came out.
 
 use super::output::{self, Thousands};
-use super::{BATCH_SIZE, MODEL_DIR, arch_help, arch_name, evaluate, head_help, head_name};
+use super::{BATCH_SIZE, MODEL_DIR, arch_help, arch_name, evaluate, head_help, head_name, report};
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use vgg::report::Occasion;
 use vgg::train::DEFAULT_RECIPE;
 use vgg::train::options::DEFAULT_SEED;
 use vgg::train::recipe::{Overrides, RECIPES, recipe_row};
@@ -84,6 +85,9 @@ struct Report {
     steps: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     test: Option<evaluate::Report>,
+    /// The page about the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<PathBuf>,
 }
 
 /// Trains, evaluates a finished network on the test split, and prints where the results are.
@@ -103,17 +107,25 @@ pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, Tr
     // The memory of training is given back before memory for the evaluation is taken.
     drop(estimator);
     let mut interrupted = ending == Ending::Interrupted;
-    let mut test = None;
+    let (mut test, mut page) = (None, None);
     if global_step >= steps {
         let mut saved = super::open_estimator(&arguments.model_dir, BATCH_SIZE, arguments.threads)?;
-        match evaluate::measure(&mut saved, &splits, Split::Test, stop) {
-            Ok(report) => test = Some(report),
+        match report::measure(&mut saved, &splits, Split::Test, stop) {
+            Ok((figures, scores)) => {
+                let occasion = match ending {
+                    Ending::Finished => Occasion::EndOfTraining,
+                    _ => Occasion::Later,
+                };
+                page = report::write_or_warn(&saved, &arguments.model_dir, &splits, scores, occasion);
+                test = Some(figures);
+            }
             Err(TrainError::Interrupted) => interrupted = true,
             Err(error) => return Err(error),
         }
     }
     let ending = ending_name(ending);
-    let report = Report { model_dir: arguments.model_dir.clone(), ending, global_step, steps, test };
+    let report =
+        Report { model_dir: arguments.model_dir.clone(), ending, global_step, steps, test, report: page };
     output::answer(&report, json)?;
     Ok(if interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }
@@ -203,7 +215,11 @@ impl fmt::Display for Report {
             writeln!(f, "{} at step {step} of {steps}; saved in {directory}", self.ending)?;
             return writeln!(f, "Go on with: vgg train{option}");
         };
-        writeln!(f, "{test}\nThe network and its records are in {directory}. Next:")?;
+        writeln!(f, "{test}\nThe network and its records are in {directory}.")?;
+        if let Some(page) = &self.report {
+            writeln!(f, "The report is {}; open it in a browser.", page.display())?;
+        }
+        writeln!(f, "Next:")?;
         writeln!(f, "  vgg evaluate{option} --split validation")?;
         writeln!(f, "  vgg data show --split test --index 0 --png digit.png")?;
         writeln!(f, "  vgg predict{option} digit.png")
@@ -221,6 +237,7 @@ mod tests {
             global_step: 200,
             steps: 1100,
             test,
+            report: None,
         }
     }
 
@@ -239,8 +256,10 @@ mod tests {
 
     #[test]
     fn a_finished_run_says_what_comes_next() {
-        let text = report(Ending::Finished, Some(evaluate::tests::report())).to_string();
+        let finished = report(Ending::Finished, Some(evaluate::tests::report()));
+        let text = Report { report: Some("elsewhere/report.html".into()), ..finished }.to_string();
         assert!(text.starts_with("accuracy 98.42 %"), "{text}");
+        assert!(text.contains("\nThe report is elsewhere/report.html; open it in a browser.\n"), "{text}");
         assert!(text.contains("  vgg evaluate --model-dir elsewhere --split validation\n"), "{text}");
     }
 

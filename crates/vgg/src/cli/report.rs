@@ -1,0 +1,119 @@
+//! `vgg report`: a run as a page, `report.html`.
+
+use super::output;
+use super::{BATCH_SIZE, MODEL_DIR, evaluate};
+use clap::Args;
+use serde::Serialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use vgg::formats::ModelDir;
+use vgg::report::scores::Scores;
+use vgg::report::{Occasion, Report, Subject};
+use vgg::{Estimator, Source, Split, Splits, TrainError};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  vgg report
+  vgg report --model-dir model --split validation
+
+The page is report.html in the model directory: accuracy, curves, confusion
+matrix, mistakes with their pictures, and how to repeat the run. It opens in
+any browser, without a network. `vgg train` writes it at its end.";
+
+/// What `vgg report` takes.
+#[derive(Args)]
+pub(crate) struct ReportArguments {
+    /// Where the trained network is kept
+    #[arg(long, value_name = "DIR", default_value = MODEL_DIR)]
+    model_dir: PathBuf,
+    /// mnist, or a folder with four IDX files; what it was trained with by default
+    #[arg(long, value_name = "mnist|DIR")]
+    data: Option<Source>,
+    /// train, validation or test
+    #[arg(long, value_name = "NAME", default_value = "test")]
+    split: Split,
+}
+
+/// Where the page is, and the figures at its head.
+#[derive(Serialize)]
+struct Answer {
+    report: PathBuf,
+    #[serde(flatten)]
+    figures: evaluate::Report,
+}
+
+/// Evaluates the newest checkpoint, writes the page and says where it is.
+///
+/// # Errors
+/// No trained network, data that cannot be read or do not fit it, a page that cannot be written.
+pub(crate) fn run(arguments: &ReportArguments, json: bool) -> Result<(), TrainError> {
+    let mut estimator = super::open_estimator(&arguments.model_dir, BATCH_SIZE, 0)?;
+    let source = match &arguments.data {
+        Some(source) => source.clone(),
+        None => estimator.config().data.source.parse()?,
+    };
+    let splits = vgg::open(&source)?;
+    let split = arguments.split;
+    let (figures, scores) = measure(&mut estimator, &splits, split, &AtomicBool::new(false))?;
+    let model_dir = ModelDir::new(&arguments.model_dir);
+    let subject =
+        Subject { model_dir: &model_dir, splits: &splits, split, scores, occasion: Occasion::Later };
+    let report = Report::collect(&estimator, subject)?.write(&model_dir)?;
+    output::answer(&Answer { report, figures }, json)
+}
+
+/// What the network says of a split, in one pass: the figures for the terminal, and all that the page shows.
+pub(super) fn measure(
+    estimator: &mut Estimator,
+    splits: &Splits,
+    split: Split,
+    stop: &AtomicBool,
+) -> Result<(evaluate::Report, Scores), TrainError> {
+    let (mut scores, data) = (Scores::new(estimator.network().classes), splits.get(split));
+    let mut add = |index, logits: &[f32]| scores.add(index, data.label(index) as usize, logits);
+    let figures = evaluate::measure_each(estimator, splits, split, stop, &mut add)?;
+    Ok((figures, scores))
+}
+
+/// Writes the page about the test pictures for a run that has ended. Training is not in vain when that fails:
+/// then there is a warning, and no page.
+pub(super) fn write_or_warn(
+    estimator: &Estimator,
+    model_dir: &Path,
+    splits: &Splits,
+    scores: Scores,
+    occasion: Occasion,
+) -> Option<PathBuf> {
+    let model_dir = ModelDir::new(model_dir);
+    let subject = Subject { model_dir: &model_dir, splits, split: Split::Test, scores, occasion };
+    match Report::collect(estimator, subject).and_then(|report| report.write(&model_dir)) {
+        Ok(path) => Some(path),
+        Err(error) => {
+            output::note(format_args!("warning: there is no report of this run: {error}"));
+            None
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.figures)?;
+        writeln!(f, "The report is {}; open it in a browser.", self.report.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_says_where_the_page_is() {
+        let answer = Answer { report: "model/report.html".into(), figures: evaluate::tests::report() };
+        let text = answer.to_string();
+        assert!(text.starts_with("accuracy 98.42 %"), "{text}");
+        assert!(text.ends_with("\nThe report is model/report.html; open it in a browser.\n"), "{text}");
+        let json = serde_json::to_value(answer).unwrap();
+        assert_eq!((&json["report"], &json["accuracy"]), (&"model/report.html".into(), &0.9842.into()));
+    }
+}

@@ -1,0 +1,163 @@
+//! The page: sections of HTML, each made by a module of its own from the numbers of a [`Report`].
+
+mod classes;
+mod confidence;
+mod html;
+mod pictures;
+mod plot;
+mod png;
+mod sources;
+mod training;
+
+use super::Report;
+use super::scores::wilson_interval;
+use html::{Percent, count, counted, duration, name, text};
+use vgg_data::Split;
+
+/// Colours, sizes and letters.
+const STYLE: &str = include_str!("style.css");
+
+/// The whole page.
+pub(super) fn page(report: &Report) -> String {
+    let accuracy = Percent(share_right(report));
+    let title = format!("{} on {}: {accuracy}", name(&report.config.network.name), name(&report.data_name));
+    let sections = [
+        training::section(report),
+        classes::sections(report),
+        pictures::mistakes(report),
+        confidence::section(report),
+        pictures::filters(report),
+        sources::sections(report),
+    ];
+    // The policy lets nothing but this file's own styles and pictures be loaded.
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
+         img-src data:\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{}<main>\n{}</main>\n{}</body>\n</html>\n",
+        header(report),
+        sections.concat(),
+        footer(report),
+    )
+}
+
+fn share_right(report: &Report) -> f64 {
+    report.scores.right() as f64 / report.scores.pictures().max(1) as f64
+}
+
+/// `test`, `validation` or `training`, as it is said of pictures.
+fn split_word(split: Split) -> &'static str {
+    match split {
+        Split::Train => "training",
+        Split::Validation => "validation",
+        Split::Test => "test",
+    }
+}
+
+/// A class's name.
+fn class_name(report: &Report, class: usize) -> String {
+    report.config.data.class_names.get(class).map_or_else(|| class.to_string(), |raw| name(raw))
+}
+
+/// The result, and what is to be known of it at a glance.
+fn header(report: &Report) -> String {
+    let scores = &report.scores;
+    let (pictures, right) = (scores.pictures(), scores.right());
+    let [low, high] = wilson_interval(right, pictures);
+    format!(
+        "<header>\n<p class=\"kicker\">{network} on {data}</p>\n\
+         <h1><span class=\"figure\">{accuracy}</span> of {pictures} {split} pictures told right</h1>\n\
+         <p class=\"lead\">95\u{a0}% interval {:.2} to {} · {} · loss {:.4}</p>\n\
+         <p class=\"trust\">{}</p>\n<dl class=\"facts\">\n{}</dl>\n</header>\n",
+        100.0 * low,
+        Percent(high),
+        counted(pictures - right, "mistake"),
+        scores.loss(),
+        sources::looked_at(report),
+        facts(report),
+        network = name(&report.config.network.name),
+        data = name(&report.data_name),
+        accuracy = Percent(share_right(report)),
+        pictures = count(pictures),
+        split = split_word(report.split),
+    )
+}
+
+fn facts(report: &Report) -> String {
+    let (network, run, total) = (&report.config.network, &report.config.run, report.course.total());
+    let [train, validation, test] = report.sizes.map(count);
+    let time = if total.steps == 0 {
+        "not recorded".to_owned()
+    } else {
+        let per_second = total.examples as f64 / total.seconds.max(1e-9);
+        format!(
+            "{} in {} steps, {} pictures a second",
+            duration(total.seconds),
+            count(total.steps as usize),
+            count(per_second as usize)
+        )
+    };
+    let machine = &report.machine;
+    let processor = machine.processor.as_deref().unwrap_or("a processor that has no name for itself");
+    let rows = [
+        (
+            "Network",
+            format!(
+                "{}, head {}: {} parameters",
+                name(&network.name),
+                name(&network.head),
+                count(report.parameters)
+            ),
+        ),
+        (
+            "Pictures",
+            format!(
+                "{}, {} classes; {train} for training, {validation} for validation, {test} for the test",
+                network.input,
+                count(network.classes)
+            ),
+        ),
+        (
+            "Recipe",
+            format!(
+                "{}, {} a step, seed {}; step {} of {}",
+                name(&report.config.recipe.name),
+                counted(run.batch_size, "picture"),
+                run.seed,
+                count(report.global_step as usize),
+                count(run.steps as usize)
+            ),
+        ),
+        ("Training", time),
+        (
+            "Machine",
+            format!(
+                "{}; kernels {} {}, {}; {}",
+                name(processor),
+                name(&machine.tier),
+                name(&machine.precision),
+                counted(machine.threads, "thread"),
+                name(&machine.system)
+            ),
+        ),
+        (
+            "Written",
+            format!(
+                "{}, by vgg {}{}",
+                report.written,
+                env!("CARGO_PKG_VERSION"),
+                match report.occasion {
+                    super::Occasion::EndOfTraining => ", at the end of training on this machine",
+                    super::Occasion::Later => "; the machine is that of this report",
+                }
+            ),
+        ),
+    ];
+    rows.map(|(term, fact)| format!("<div><dt>{term}</dt><dd>{fact}</dd></div>\n")).concat()
+}
+
+fn footer(report: &Report) -> String {
+    format!("<footer>vgg {} · {}</footer>\n", env!("CARGO_PKG_VERSION"), text(&report.written.to_string()))
+}
