@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use vgg::formats::ModelDir;
 use vgg::report::scores::Scores;
 use vgg::report::{Occasion, Report, Subject};
-use vgg::{Estimator, Source, Split, Splits, TrainError};
+use vgg::{DataOptions, Estimator, Source, Split, Splits, TrainError};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &ReportArguments, json: bool) -> Result<(), TrainEr
         Some(source) => source.clone(),
         None => estimator.config().data.source.parse()?,
     };
-    let splits = vgg::open(&source)?;
+    let splits = vgg::open(&source, &DataOptions::default())?;
     let split = arguments.split;
     let (figures, scores) = measure(&mut estimator, &splits, split, &AtomicBool::new(false))?;
     let model_dir = ModelDir::new(&arguments.model_dir);
