@@ -1,5 +1,5 @@
-//! The backward pass: the plan's nodes from last to first, from the gradient of the logits to the
-//! gradient of every parameter, or to its update.
+//! The backward pass: the plan's nodes from the last to the lowest that is trained, from the gradient of
+//! the logits to the gradient of every parameter on the way, or to its update.
 
 use crate::UpdateRule;
 use crate::arena::{Arena, bytes, values};
@@ -14,14 +14,14 @@ use vgg_kernels::{Contraction, Kernels, Operand, Pool, WeightGradient, normalisa
 /// What a step relies on: callers check that the plan is one for what they do.
 const MISSING: &str = "a plan for training has its buffers";
 
-/// Runs every node backward for the `batch` pictures of the forward pass before. With a rule every
+/// Runs every trained node backward for the `batch` pictures of the forward pass before. With a rule every
 /// parameter is updated as soon as its gradient is known; without one the gradients are kept. Returns
 /// whether all new values are finite numbers.
 pub(crate) fn run<T: Operand>(machine: &mut Machine, batch: usize, rule: Option<&UpdateRule>) -> bool {
     let Machine { plan, arena, kernels, pool } = machine;
     let run = Run { kernels, pool, batch };
     let diverged = AtomicBool::new(false);
-    for node in plan.nodes.iter().rev() {
+    for node in plan.nodes[plan.first_trained..].iter().rev() {
         run_node::<T>(plan, arena, run, node, rule, &diverged);
     }
     !diverged.into_inner()
@@ -36,7 +36,8 @@ fn run_node<T: Operand>(
     diverged: &AtomicBool,
 ) {
     let (x_len, y_len) = (node.input.len(run.batch), node.output.in_format(T::FORMAT).len(run.batch));
-    // Nobody needs the gradient of the pictures, so only the first node has no `dx`.
+    // Nobody needs the gradient of the pictures or of what frozen layers make of them, so only the lowest
+    // trained node has no `dx`.
     let dx = node.dx.map(|dx| plan.values::<T>(dx, x_len));
     let dy = plan.values::<T>(node.dy.expect(MISSING), y_len);
     match (&node.operation, dx) {

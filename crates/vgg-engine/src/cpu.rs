@@ -5,7 +5,7 @@ use crate::backward::{update_bias, weight_rule};
 use crate::plan::{BufferId, Node, Operation, Parameters, Plan};
 use crate::{
     Dropout, Engine, EngineError, EngineInfo, EngineOptions, Normalisation, Outcome, State, UpdateRule,
-    backward, forward, initialise,
+    average, backward, forward, initialise,
 };
 use vgg_arch::{Initialiser, Network, Parameter};
 use vgg_kernels::loss::{self, Objective};
@@ -85,25 +85,20 @@ impl CpuEngine {
     /// The packed buffers of one parameter: its node's parameters, whether it is the bias, and the
     /// buffer of `state`.
     fn buffer(&self, state: State, parameter: usize) -> Result<(&Parameters, bool, BufferId), EngineError> {
-        let found = self.machine.plan.nodes.iter().find_map(|node| match &node.operation {
-            Operation::Contraction { parameters, .. }
-                if (parameters.index..parameters.index + 2).contains(&parameter) =>
-            {
-                Some(parameters)
-            }
-            _ => None,
-        });
-        let parameters = found.ok_or(EngineError::NoParameter(parameter))?;
+        let has_it = |of: &&Parameters| (of.index..of.index + 2).contains(&parameter);
+        let parameters =
+            self.machine.plan.parameters().find(has_it).ok_or(EngineError::NoParameter(parameter))?;
         let is_bias = parameter > parameters.index;
         let buffers = match state {
             State::Weight => [parameters.weight, parameters.bias],
-            State::Gradient => parameters
-                .weight_gradient
-                .zip(parameters.bias_gradient)
-                .ok_or(EngineError::NotMadeFor("gradients"))?
-                .into(),
+            State::Gradient => {
+                let gradients = parameters.weight_gradient.zip(parameters.bias_gradient);
+                let frozen = self.machine.plan.gradients;
+                let missing = if frozen { "gradients of frozen layers" } else { "gradients" };
+                gradients.ok_or(EngineError::NotMadeFor(missing))?.into()
+            }
             State::Momentum => parameters.velocity.ok_or(EngineError::NotMadeFor("momentum"))?,
-            State::Average => return Err(EngineError::NotMadeFor("averaging")),
+            State::Average => parameters.average.ok_or(EngineError::NotMadeFor("averaging"))?,
         };
         Ok((parameters, is_bias, buffers[usize::from(is_bias)]))
     }
@@ -183,8 +178,9 @@ impl Engine for CpuEngine {
             let values = &mut values[..self.parameters[index].len()];
             initialise::fill(&self.parameters[index], index, initialiser, seed, values);
             self.set(State::Weight, index, values).expect("every parameter has a buffer for its values");
+            // An engine without averaging or momentum has nothing to set.
+            let _ = self.set(State::Average, index, values);
             values.fill(0.0);
-            // An engine without momentum has nothing to set.
             let _ = self.set(State::Momentum, index, values);
         }
     }
@@ -229,7 +225,7 @@ impl Engine for CpuEngine {
         self.check_rule(rule)?;
         let Machine { plan, arena, kernels, pool } = &mut self.machine;
         let mut finite = true;
-        for node in &plan.nodes {
+        for node in &plan.nodes[plan.first_trained..] {
             let Operation::Contraction { parameters, .. } = &node.operation else { continue };
             let gradient = parameters.weight_gradient.ok_or(EngineError::NotMadeFor("gradients"))?;
             let [weights, gradient, velocity, operands] = arena.parts([
@@ -264,12 +260,12 @@ impl Engine for CpuEngine {
         Ok(outcome)
     }
 
-    fn average(&mut self, _: f32) -> Result<(), EngineError> {
-        Err(EngineError::NotMadeFor("averaging"))
+    fn average(&mut self, share: f32) -> Result<(), EngineError> {
+        average::advance(&mut self.machine, share)
     }
 
     fn swap_average(&mut self) -> Result<(), EngineError> {
-        Err(EngineError::NotMadeFor("averaging"))
+        average::swap(&mut self.machine)
     }
 
     fn read(&self, state: State, parameter: usize, values: &mut [f32]) -> Result<(), EngineError> {
@@ -343,10 +339,7 @@ impl Machine {
     /// Copies new weights to what products read, if that is another buffer.
     fn pack_operand(&mut self, weight: BufferId) {
         let Machine { plan, arena, kernels, pool } = self;
-        let operand = plan.nodes.iter().find_map(|node| match &node.operation {
-            Operation::Contraction { parameters, .. } if parameters.weight == weight => parameters.operand,
-            _ => None,
-        });
+        let operand = plan.parameters().find(|of| of.weight == weight).and_then(|of| of.operand);
         if let Some(operand) = operand {
             let [weight, operand] = arena.parts([plan.whole(weight), plan.whole(operand)]);
             update::pack_operands(kernels, pool, weight, values(operand));

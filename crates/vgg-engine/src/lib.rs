@@ -11,6 +11,7 @@
 mod api;
 #[allow(unsafe_code)]
 mod arena;
+mod average;
 mod backward;
 mod cpu;
 mod forward;

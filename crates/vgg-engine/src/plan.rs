@@ -47,12 +47,14 @@ pub struct Parameters {
     pub operand: Option<BufferId>,
     /// One value for each output, padded to whole blocks.
     pub bias: BufferId,
-    /// Gradient of the weight, when it is kept.
+    /// Gradient of the weight, when it is kept and the layer is not frozen.
     pub weight_gradient: Option<BufferId>,
-    /// Gradient of the bias, when training.
+    /// Gradient of the bias, when training and the layer is not frozen.
     pub bias_gradient: Option<BufferId>,
     /// Momentum of the weight and of the bias, when there is momentum.
     pub velocity: Option<[BufferId; 2]>,
+    /// Means of the weight and of the bias, when there is averaging.
+    pub average: Option<[BufferId; 2]>,
 }
 
 /// What a node computes.
@@ -72,7 +74,7 @@ pub enum Operation {
     Normalisation,
     /// 2×2 max pooling.
     Pool {
-        /// One byte for each output: which of the four was largest. For training.
+        /// One byte for each output: which of the four was largest. For the backward pass.
         argmax: Option<BufferId>,
     },
     /// Dropout, in place.
@@ -105,7 +107,7 @@ pub struct Node {
     pub scratch: Option<BufferId>,
     /// Gradient of the input, unless nobody needs it.
     pub dx: Option<BufferId>,
-    /// Gradient of the output.
+    /// Gradient of the output, where the backward pass comes.
     pub dy: Option<BufferId>,
 }
 
@@ -140,6 +142,8 @@ pub struct Plan {
     pub first_kernel: usize,
     /// The layers in order.
     pub nodes: Vec<Node>,
+    /// The lowest node whose parameters training changes; the backward pass ends there.
+    pub first_trained: usize,
     /// Scratch of the backward pass.
     pub scratch: Option<BufferId>,
     /// Sums of a gradient that is not kept.
@@ -161,9 +165,6 @@ impl Plan {
             return Err(EngineError::Batch { found: options.batch_size, limit: MAX_BATCH });
         }
         options.check(network)?;
-        if let Some(option) = not_yet(options) {
-            return Err(EngineError::NotMadeFor(option));
-        }
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS),
             threads if threads <= MAX_THREADS => threads,
@@ -202,6 +203,14 @@ impl Plan {
         buffer.map_or(0..0, |buffer| self.whole(buffer))
     }
 
+    /// The parameters of every convolution and dense layer, in order.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &Parameters> {
+        self.nodes.iter().filter_map(|node| match &node.operation {
+            Operation::Contraction { parameters, .. } => Some(parameters),
+            _ => None,
+        })
+    }
+
     /// The last node, whose outputs are the logits.
     pub(crate) fn logits(&self) -> &Node {
         &self.nodes[self.nodes.len() - 1]
@@ -216,6 +225,7 @@ struct Planner<'a> {
     threads: usize,
     format: Format,
     parameters: Vec<Parameter>,
+    first_trained: usize,
     buffers: Vec<Buffer>,
 }
 
@@ -237,7 +247,11 @@ impl<'a> Planner<'a> {
         if bytes > (isize::MAX / 16) as f64 {
             return Err(EngineError::Memory { bytes: bytes as usize });
         }
-        Ok(Self { network, options, threads, format, parameters, buffers: Vec::new() })
+        let has_parameters =
+            |layer: &usize| matches!(network.layers[*layer], Layer::Convolution { .. } | Layer::Dense { .. });
+        let first_trained =
+            (0..network.layers.len()).filter(has_parameters).nth(options.frozen).unwrap_or_default();
+        Ok(Self { network, options, threads, format, parameters, first_trained, buffers: Vec::new() })
     }
 
     fn plan(mut self) -> Result<Plan, EngineError> {
@@ -277,6 +291,7 @@ impl<'a> Planner<'a> {
             patches,
             first_kernel,
             nodes,
+            first_trained: self.first_trained,
             scratch,
             partial,
             buffers: self.buffers,
@@ -288,10 +303,15 @@ impl<'a> Planner<'a> {
         1 + layer
     }
 
-    /// When the node of `layer` runs backward; in a plan without training the moment after it ran
-    /// forward, when the next node reads its output.
+    /// Whether the backward pass comes to `layer`.
+    fn is_trained(&self, layer: usize) -> bool {
+        self.options.training && layer >= self.first_trained
+    }
+
+    /// When the node of `layer` runs backward; where it does not, when it runs forward, for then its
+    /// input is not needed any more.
     fn backward_time(&self, layer: usize) -> usize {
-        match self.options.training {
+        match self.is_trained(layer) {
             true => 2 * self.network.layers.len() + 1 - layer,
             false => self.forward_time(layer),
         }
@@ -308,7 +328,7 @@ impl<'a> Planner<'a> {
             let last = self.backward_time(layer).max(self.forward_time(layer + 1));
             let y =
                 self.activation(&format!("{label} {layer} output"), output, self.forward_time(layer), last);
-            let dy = self.options.training.then(|| {
+            let dy = self.is_trained(layer).then(|| {
                 let name = format!("{label} {layer} gradient of output");
                 let map = output.in_format(self.format);
                 self.activation(&name, map, next_backward, self.backward_time(layer))
@@ -365,11 +385,12 @@ impl<'a> Planner<'a> {
             Layer::LocalResponseNormalisation => (input, Operation::Normalisation),
             Layer::MaxPool => {
                 let output = pooling::output(input);
-                let argmax = self.byte_buffer("argmax", layer, output);
+                let argmax = self.is_trained(layer).then(|| self.byte_buffer("argmax", layer, output));
                 (output, Operation::Pool { argmax })
             }
             Layer::Dropout { rate } => {
-                (input, Operation::Dropout { keep: self.byte_buffer("kept", layer, input), rate })
+                let keep = self.options.training.then(|| self.byte_buffer("kept", layer, input));
+                (input, Operation::Dropout { keep, rate })
             }
         }
     }
@@ -380,16 +401,18 @@ impl<'a> Planner<'a> {
         let index = self.parameters.iter().position(position).expect("every contraction has parameters");
         let name = self.parameters[index].name.trim_end_matches(".weight").to_owned();
         let lens = [layout.packed_len(), contraction.output().blocks() * self.format.block()];
-        let EngineOptions { training, gradients, momentum, .. } = *self.options;
-        let format = self.format;
+        let EngineOptions { training, gradients, momentum, averaging, .. } = *self.options;
+        let (format, trained) = (self.format, self.is_trained(layer));
         let mut add = |what: &str, len| self.add(format!("{name}.{what}"), len, 0, usize::MAX);
         let (weight, bias) = (add("weight", lens[0]), add("bias", lens[1]));
         let operand = (format == Format::Bf16).then(|| add("weight in bf16", lens[0] / 2));
-        let weight_gradient = (training && gradients).then(|| add("weight gradient", lens[0]));
-        let bias_gradient = training.then(|| add("bias gradient", lens[1]));
+        let weight_gradient = (trained && gradients).then(|| add("weight gradient", lens[0]));
+        let bias_gradient = trained.then(|| add("bias gradient", lens[1]));
         let velocity =
             (training && momentum).then(|| [add("weight momentum", lens[0]), add("bias momentum", lens[1])]);
-        Parameters { index, layout, weight, operand, bias, weight_gradient, bias_gradient, velocity }
+        let average =
+            (training && averaging).then(|| [add("weight average", lens[0]), add("bias average", lens[1])]);
+        Parameters { index, layout, weight, operand, bias, weight_gradient, bias_gradient, velocity, average }
     }
 
     /// Scratch for the forward pass of `layer`, if it needs any.
@@ -410,21 +433,26 @@ impl<'a> Planner<'a> {
             _ => None,
         });
         let len = (needs.max()? * self.format.bytes()).div_ceil(size_of::<f32>());
-        let (first, last) = (self.backward_time(self.network.layers.len()), self.backward_time(0));
+        let (first, last) = self.backward_pass();
         Some(self.add("scratch of the backward pass".into(), len, first, last))
+    }
+
+    /// The first and the last moment of the backward pass.
+    fn backward_pass(&self) -> (usize, usize) {
+        (self.backward_time(self.network.layers.len()), self.backward_time(self.first_trained))
     }
 
     /// Room for the partial sums of the layer that has most.
     fn partial(&mut self, nodes: &[Node]) -> Option<BufferId> {
-        let needs = nodes.iter().filter_map(|node| match &node.operation {
-            Operation::Contraction { contraction, .. } => {
+        let needs = nodes.iter().filter_map(|node| match (&node.operation, node.dy) {
+            (Operation::Contraction { contraction, .. }, Some(_)) => {
                 Some(contraction.partial_len(self.options.batch_size))
             }
             _ => None,
         });
         let len = needs.max()?;
-        let (first, last) = (self.backward_time(self.network.layers.len()), self.backward_time(0));
-        self.options.training.then(|| self.add("partial sums of gradients".into(), len, first, last))
+        let (first, last) = self.backward_pass();
+        Some(self.add("partial sums of gradients".into(), len, first, last))
     }
 
     fn activation(&mut self, name: &str, map: Map, first: usize, last: usize) -> BufferId {
@@ -433,10 +461,10 @@ impl<'a> Planner<'a> {
     }
 
     /// A buffer of one byte for each value of `map`, from the node's forward to its backward pass.
-    fn byte_buffer(&mut self, name: &str, layer: usize, map: Map) -> Option<BufferId> {
+    fn byte_buffer(&mut self, name: &str, layer: usize, map: Map) -> BufferId {
         let len = map.len(self.options.batch_size) / size_of::<f32>();
         let (first, last) = (self.forward_time(layer), self.backward_time(layer));
-        self.options.training.then(|| self.add(format!("{name} {layer}"), len, first, last))
+        self.add(format!("{name} {layer}"), len, first, last)
     }
 
     fn add(&mut self, name: String, len: usize, first: usize, last: usize) -> BufferId {
@@ -450,16 +478,6 @@ impl<'a> Planner<'a> {
 
     fn use_until(&mut self, buffer: BufferId, time: usize) {
         self.buffers[buffer].last = self.buffers[buffer].last.max(time);
-    }
-}
-
-/// The first option in use that nothing computes.
-fn not_yet(options: &EngineOptions) -> Option<&'static str> {
-    let EngineOptions { averaging, frozen, .. } = options;
-    match () {
-        () if *averaging => Some("averaging"),
-        () if *frozen > 0 => Some("frozen layers"),
-        () => None,
     }
 }
 
@@ -499,6 +517,10 @@ mod tests {
     use vgg_arch::CONFIGURATIONS;
 
     fn plan(configuration: &str, training: bool, precision: Precision) -> Plan {
+        plan_with(configuration, training, precision, 0)
+    }
+
+    fn plan_with(configuration: &str, training: bool, precision: Precision, frozen: usize) -> Plan {
         let network = Network::new(configuration, "tutorial", Shape::new(28, 28, 1), 10).unwrap();
         let options = EngineOptions {
             batch_size: 100,
@@ -507,6 +529,7 @@ mod tests {
             training,
             gradients: false,
             momentum: true,
+            frozen,
             ..EngineOptions::default()
         };
         Plan::new(&network, &options, Tier::Portable).unwrap()
@@ -515,13 +538,15 @@ mod tests {
     #[test]
     fn buffers_in_use_together_never_overlap() {
         for row in CONFIGURATIONS {
-            for (training, precision) in [
-                (false, Precision::F32),
-                (true, Precision::F32),
-                (false, Precision::Bf16),
-                (true, Precision::Bf16),
+            for (training, precision, frozen) in [
+                (false, Precision::F32, 0),
+                (true, Precision::F32, 0),
+                (true, Precision::F32, 3),
+                (false, Precision::Bf16, 0),
+                (true, Precision::Bf16, 0),
+                (true, Precision::Bf16, 10),
             ] {
-                let plan = plan(row.name, training, precision);
+                let plan = plan_with(row.name, training, precision, frozen);
                 for (i, a) in plan.buffers.iter().enumerate() {
                     assert!(a.offset + a.len <= plan.arena_len);
                     for b in &plan.buffers[i + 1..] {
@@ -536,19 +561,41 @@ mod tests {
 
     #[test]
     fn a_node_runs_inside_the_time_of_its_buffers() {
-        let plan = plan("vgg13", true, Precision::Bf16);
-        let nodes = plan.nodes.len();
-        for (index, node) in plan.nodes.iter().enumerate() {
-            let (forward, backward) = (1 + index, 2 * nodes + 1 - index);
-            for (buffer, time) in
-                [(node.x, forward), (node.y, forward), (node.x, backward), (node.y, backward)]
-                    .into_iter()
-                    .chain([node.dx, node.dy].into_iter().flatten().map(|buffer| (buffer, backward)))
-            {
-                let buffer = &plan.buffers[buffer];
-                assert!((buffer.first..=buffer.last).contains(&time), "{} at {time}", buffer.name);
+        for frozen in [0, 1, 6, 11, 13] {
+            let plan = plan_with("vgg13", true, Precision::Bf16, frozen);
+            let nodes = plan.nodes.len();
+            for (index, node) in plan.nodes.iter().enumerate() {
+                let (forward, backward) = (1 + index, 2 * nodes + 1 - index);
+                let mut uses = vec![(node.x, forward), (node.y, forward)];
+                if index >= plan.first_trained {
+                    uses.extend([node.x, node.y].map(|buffer| (buffer, backward)));
+                    uses.extend([node.dx, node.dy].into_iter().flatten().map(|buffer| (buffer, backward)));
+                }
+                for (buffer, time) in uses {
+                    let buffer = &plan.buffers[buffer];
+                    assert!((buffer.first..=buffer.last).contains(&time), "{} at {time}", buffer.name);
+                }
             }
         }
+    }
+
+    /// A pool follows every two convolutions, so that the ninth layer with parameters is layer 12.
+    #[test]
+    fn nothing_is_kept_for_a_backward_pass_below_the_lowest_trained_layer() {
+        let (all, some) = (plan("vgg13", true, Precision::F32), plan_with("vgg13", true, Precision::F32, 8));
+        assert_eq!([all.first_trained, some.first_trained], [0, 12]);
+        let (frozen, trained) = some.nodes.split_at(some.first_trained);
+        for node in frozen {
+            assert_eq!([node.dx, node.dy], [None; 2], "{}", node.label);
+            match &node.operation {
+                Operation::Contraction { parameters, .. } => assert_eq!(parameters.bias_gradient, None),
+                Operation::Pool { argmax } => assert_eq!(*argmax, None),
+                _ => {}
+            }
+        }
+        assert_eq!(trained[0].dx, None);
+        assert!(trained[0].dy.is_some() && trained[1..].iter().all(|node| node.dx.is_some()));
+        assert!(some.arena_len < all.arena_len);
     }
 
     /// Weights and momentum take 2 · 130 MB, and weights in bf16 65 MB; activations with their

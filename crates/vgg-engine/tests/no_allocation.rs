@@ -6,8 +6,8 @@ mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{PRECISIONS, engine, engine_without_gradients, every_layer, pictures};
-use vgg_engine::{Dropout, Kernels, UpdateRule};
+use support::{PRECISIONS, engine_for, engine_without_gradients, every_layer, for_training, pictures};
+use vgg_engine::{Dropout, EngineOptions, Kernels, UpdateRule};
 
 /// Counts the calls that get memory, from any thread.
 struct Counting;
@@ -41,13 +41,17 @@ fn main() {
         Kernels::available().into_iter().flat_map(|kernels| PRECISIONS.map(|precision| (kernels, precision)))
     {
         for threads in 1..=4 {
-            let mut engine = engine(&network, kernels, precision, 20, threads);
+            let options = EngineOptions { averaging: true, ..for_training(precision, 20, threads) };
+            let mut engine = engine_for(&network, kernels, &options);
             let mut sparing = engine_without_gradients(&network, kernels, precision, 20, threads);
             let mut step = |step| {
                 engine.forward_backward(&images, &labels, Dropout { seed: 1, step }).unwrap();
                 engine.update(&rule).unwrap();
                 sparing.train_step(&images, &labels, Dropout { seed: 2, step }, &rule).unwrap();
+                engine.average(0.1).unwrap();
+                engine.swap_average().unwrap();
                 engine.forward(&images, &mut logits).unwrap();
+                engine.swap_average().unwrap();
             };
             step(0);
             let before = CALLS.load(Ordering::Relaxed);

@@ -355,6 +355,13 @@ pub fn sgd(rule: &Sgd, weights: &mut [f64], gradient: &[f64], velocity: Option<&
     }
 }
 
+/// A step of the mean of the weights.
+pub fn average(share: f64, weights: &[f64], mean: &mut [f64]) {
+    for (mean, &weight) in mean.iter_mut().zip(weights) {
+        *mean = (1.0 - share) * *mean + share * weight;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,9 @@
 //!
 //! `g = gradient + weight_decay · w`, `v = momentum · v + g`,
 //! `w −= learning_rate · (g + momentum · v)` with Nesterov, `w −= learning_rate · v` without.
+//!
+//! Beside it a mean of the weights over the steps, in the incremental form that leaves a mean equal to
+//! its weight as it is: `mean += share · (w − mean)`.
 
 use crate::Kernels;
 use crate::element::{Bf16, Element};
@@ -76,6 +79,29 @@ pub fn sgd(
     !diverged.into_inner()
 }
 
+/// Moves every value of `mean` by `share` of the way to its weight; a share of 1 makes them equal.
+/// Returns whether all new means are finite numbers.
+///
+/// # Panics
+/// When the slices differ in length.
+pub fn average(kernels: &Kernels, pool: &Pool, share: f32, weights: &[f32], mean: &mut [f32]) -> bool {
+    assert_eq!(mean.len(), weights.len(), "one mean per weight");
+    let diverged = AtomicBool::new(false);
+    pool.for_each_chunk_of_two(mean, &mut [] as &mut [f32], CHUNK_LEN, |index, mean, _| {
+        average_values(kernels, share, &weights[index * CHUNK_LEN..][..mean.len()], mean, &diverged);
+    });
+    !diverged.into_inner()
+}
+
+/// Exchanges the values of two slices.
+///
+/// # Panics
+/// When the slices differ in length.
+pub fn exchange(pool: &Pool, a: &mut [f32], b: &mut [f32]) {
+    assert_eq!(a.len(), b.len(), "two slices of a length");
+    pool.for_each_chunk_of_two(a, b, CHUNK_LEN, |_, a, b| a.swap_with_slice(b));
+}
+
 /// Writes packed `weights` to `operands` in bf16, two inputs of an output next to each other:
 /// of 32 weights, two rows of a tile, weight `16·b + o` becomes operand `2·o + b`.
 ///
@@ -119,6 +145,21 @@ per_tier! {
             if !are_finite(weights) {
                 diverged.store(true, Ordering::Relaxed);
             }
+        }
+    }
+}
+
+per_tier! {
+    fn average_values(share: f32, weights: &[f32], mean: &mut [f32], diverged: &AtomicBool) {
+        if share == 1.0 {
+            mean.copy_from_slice(weights); // The difference to a mean that is far away would be rounded.
+        } else {
+            for (mean, &weight) in mean.iter_mut().zip(weights) {
+                *mean += share * (weight - *mean);
+            }
+        }
+        if !are_finite(mean) {
+            diverged.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -227,6 +227,9 @@ fn updates(run: Run<'_>, edge: Edge, len: usize) {
     let (mut weights, gradient) = (numbers.of::<f32>(len), numbers.of::<f32>(len));
     let (mut velocity, mut operands) = (numbers.of::<f32>(len), numbers.of::<Bf16>(len));
     update::sgd(run.kernels, run.pool, &RULE, &mut weights, &gradient, None, None);
+    let mut mean = numbers.of::<f32>(len);
+    update::average(run.kernels, run.pool, 0.5, &weights, &mut mean);
+    update::exchange(run.pool, &mut weights, &mut mean);
     update::sgd(run.kernels, run.pool, &RULE, &mut weights, &gradient, Some(&mut velocity), None);
     if len.is_multiple_of(Bf16::TILE_LEN) {
         let (velocity, operands) = (Some(&mut *velocity), Some(&mut *operands));

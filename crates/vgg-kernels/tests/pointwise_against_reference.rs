@@ -572,6 +572,62 @@ fn check_sgd(rule: &Sgd, weights: &[f64], gradient: &[f64], velocity: Option<&[f
     }
 }
 
+/// With M = |w| + |mean|, the difference has one rounding of at most M, its product with the share one
+/// more, and the sum one: three of at most M each, and none where the share is 1.
+#[test]
+fn an_average_is_within_its_bound() {
+    for len in [1, 16, 8191, 8192, 3 * 8192 + 5] {
+        for share in [0.0, 0.001, 1.0 / 3.0, 0.5, 1.0] {
+            let mut numbers = Numbers(12);
+            let [weights, mean] = [0; 2].map(|_| numbers.reals::<f32>(len));
+            let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<f32>>();
+            let got = on_every_tier(|kernels, pool| {
+                let mut mean = single(&mean);
+                assert!(update::average(kernels, pool, share, &single(&weights), &mut mean));
+                mean
+            });
+            let got: Vec<f64> = got.iter().map(|&value| f64::from(value)).collect();
+            let mut expected = mean.clone();
+            reference::average(f64::from(share), &weights, &mut expected);
+            let roundings = if share == 0.0 || share == 1.0 { 0.0 } else { 3.0 };
+            assert_within(&got, &expected, |i| roundings * ROUNDING * (weights[i].abs() + mean[i].abs()));
+        }
+    }
+}
+
+/// Wherever a weight is no finite number, or the way to it overflows.
+#[test]
+fn an_average_says_when_it_is_no_finite_number() {
+    let pool = Pool::new(2).unwrap();
+    let len = 10_000;
+    for kernels in Kernels::available() {
+        for place in [0, 15, 8191, 8192, len - 1] {
+            for (weight, before, share, finite) in [
+                (f32::MAX, 1.0, 0.5, true),
+                (f32::NAN, 1.0, 0.5, false),
+                (f32::INFINITY, 1.0, 1.0, false),
+                (f32::MAX, f32::MIN, 0.5, false),
+                (f32::MAX, f32::MIN, 1.0, true),
+            ] {
+                let (mut weights, mut mean) = (vec![0.5; len], vec![0.25; len]);
+                (weights[place], mean[place]) = (weight, before);
+                let found = update::average(&kernels, &pool, share, &weights, &mut mean);
+                assert_eq!(found, finite, "{weight} and {before} at {place} on {}", kernels.tier());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_exchange_moves_every_value() {
+    let pool = Pool::new(3).unwrap();
+    let first: Vec<f32> = (0..20_000).map(|i| i as f32).collect();
+    let second: Vec<f32> = first.iter().map(|value| -1.0 - value).collect();
+    let (mut a, mut b) = (first.clone(), second.clone());
+    update::exchange(&pool, &mut a, &mut b);
+    assert!(a == second && b == first);
+}
+
 /// Operand `2·o + b` of 32 is weight `16·b + o`.
 fn assert_are_operands(kernels: &Kernels, pool: &Pool, weights: &[f32], operands: &[Bf16]) {
     for (weights, operands) in weights.chunks_exact(32).zip(operands.chunks_exact(32)) {
