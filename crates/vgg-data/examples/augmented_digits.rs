@@ -4,13 +4,13 @@
 //! [`Augmentation::DIGITS`] do, before a run is trained with others.
 
 use std::path::Path;
-use vgg_data::{Augmentation, Augmenter, DataError, Source, open, write_png};
+use vgg_data::{Augmentation, Augmenter, DataError, DataOptions, Source, open, write_png};
 
 const SIDE: usize = 28;
 const COLUMNS: usize = 10;
 
 fn main() -> Result<(), DataError> {
-    let digits = open(&Source::Mnist)?.train;
+    let digits = open(&Source::Mnist, &DataOptions::default())?.train;
     let mut augmenter = Augmenter::new(&Augmentation::DIGITS, 1, [SIDE, SIDE, 1]);
     let mut sheet = Vec::new();
     for class in 0..10 {
