@@ -101,8 +101,8 @@ pub struct EngineInfo {
     pub threads: usize,
     /// Largest number of pictures in a call.
     pub batch_size: usize,
-    /// Bytes of the one arena that holds activations and parameters and, for training, gradients and
-    /// momentum.
+    /// Bytes of the one arena that holds activations and parameters and, for training, gradients,
+    /// momentum and means.
     pub arena_bytes: usize,
 }
 

@@ -6,7 +6,7 @@
 //! [`vgg_arch::Parameter`]; logits as `[picture][class]`.
 //!
 //! Inside, [`plan`] says what will run and where every value lies, `arena` is the memory, and
-//! `forward` and `backward` walk the plan's nodes. A training step allocates nothing.
+//! `forward` and `backward` walk the plan's nodes; `average` keeps a mean of the parameters. A training step allocates nothing.
 
 mod api;
 #[allow(unsafe_code)]

@@ -16,12 +16,13 @@ pub struct EngineOptions {
     pub precision: Precision,
     /// Whether the engine can train.
     pub training: bool,
-    /// Whether there is memory for the gradients of all parameters, so that they can be computed,
+    /// Whether there is memory for the gradients of all trained parameters, so that they can be computed,
     /// read and applied one after the other. [`crate::Engine::train_step`] does without.
     pub gradients: bool,
-    /// Whether there is memory for momentum.
+    /// Whether an engine that trains has memory for momentum.
     pub momentum: bool,
-    /// Whether there is memory for a mean of every parameter, for [`crate::Engine::average`].
+    /// Whether an engine that trains has memory for a mean of every parameter, for
+    /// [`crate::Engine::average`].
     pub averaging: bool,
     /// What pixels become before the first layer; without it, byte/255. The zeros around a picture
     /// stay zeros either way.
@@ -29,11 +30,12 @@ pub struct EngineOptions {
     /// Share `s` of each target that is spread over all classes, at least 0 and below 1: the target of
     /// a class is `(1 − s)·[class = label] + s/classes`.
     pub label_smoothing: f32,
-    /// Factor of a picture's loss for each class it may be of; without them, 1. The loss of a batch
-    /// is the sum divided by the number of pictures.
+    /// For each class the factor of the loss of its pictures, at least 0; without them, 1. The loss of a
+    /// batch is the sum divided by the number of pictures.
     pub class_weights: Option<Vec<f32>>,
-    /// So many of the convolutions and dense layers, counted from the first, keep their parameters
-    /// in training, and the backward pass ends above them.
+    /// So many of the convolutions and dense layers, counted from the first and not all of them, keep
+    /// their parameters in training. The backward pass ends above them; the forward pass stays that of
+    /// training, with dropout.
     pub frozen: usize,
 }
 

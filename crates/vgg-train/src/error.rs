@@ -87,7 +87,9 @@ impl TrainError {
             Self::Incompatible(_) => 65,
             Self::Data(error) => data_exit_code(error.kind()),
             Self::Checkpoint(error) => checkpoint_exit_code(error.kind()),
-            Self::Engine(EngineError::Memory { .. } | EngineError::Machine(_)) => 2,
+            Self::Engine(
+                EngineError::Memory { .. } | EngineError::Machine(_) | EngineError::Value { .. },
+            ) => 2,
             Self::Engine(_) => 65,
             Self::Create { .. } => 73,
             Self::Io { .. } => 74,
