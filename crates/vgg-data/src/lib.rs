@@ -4,8 +4,7 @@
 //! Read in this order: [`dataset`] (pictures with labels, and the splits), [`source`] (which data
 //! sets can be opened), [`idx`] (the files of a data folder), [`loader`]
 //! (batches in the order of an epoch's permutation), [`augment`] (their pictures changed a little),
-//! [`mod@prefetch`] (the next batch made on a thread
-//! of its own), [`picture`] (PNG and JPEG files), [`ascii`] (a picture in the terminal), [`stats`]
+//! [`mod@prefetch`] (the next batch made on a thread of its own), [`mod@shift`] (pictures moved), [`picture`] (PNG and JPEG files), [`ascii`] (a picture in the terminal), [`stats`]
 //! (what a data set looks like in numbers). Private: `resize` and `jpeg` (what a JPEG file's header
 //! says), for picture files.
 //!
@@ -25,6 +24,7 @@ pub mod options;
 pub mod picture;
 pub mod prefetch;
 mod resize;
+pub mod shift;
 pub mod source;
 pub mod stats;
 
@@ -33,6 +33,6 @@ pub use dataset::{Dataset, Split, Splits};
 pub use error::{DataError, ErrorKind};
 pub use loader::{Batch, Loader, batches};
 pub use options::{DataOptions, Loading, Progress, SeededSplit, Unit};
-pub use picture::{read_picture, write_png};
+pub use picture::{read_picture, read_picture_from, write_png};
 pub use prefetch::{Prefetched, TrainingBatch, prefetch};
 pub use source::{Source, open};

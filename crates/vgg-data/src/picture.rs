@@ -56,7 +56,40 @@ pub fn read_picture(
     channels: usize,
 ) -> Result<(Vec<u8>, Option<String>), DataError> {
     wanted_size(path, height, width, channels)?;
-    let bytes = read_file(path)?;
+    fit(path, read_file(path)?, [height, width], channels)
+}
+
+/// Reads the picture of which `input` has the bytes, as [`read_picture`] does a file; `name` is what
+/// messages call it.
+///
+/// # Errors
+/// As [`read_picture`].
+pub fn read_picture_from(
+    name: &Path,
+    input: impl Read,
+    height: usize,
+    width: usize,
+    channels: usize,
+) -> Result<(Vec<u8>, Option<String>), DataError> {
+    wanted_size(name, height, width, channels)?;
+    let mut bytes = Vec::new();
+    input.take(MOST_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| {
+        DataError::unreadable(name, error.to_string(), "check where the picture comes from")
+    })?;
+    if bytes.len() as u64 > MOST_FILE_BYTES {
+        let cause = format!("more than {MOST_FILE_BYTES} bytes long");
+        return Err(DataError::invalid(name.display(), cause, "make the picture smaller"));
+    }
+    fit(name, bytes, [height, width], channels)
+}
+
+/// The picture in `bytes` in the wanted size, and a note if it had another.
+fn fit(
+    path: &Path,
+    bytes: Vec<u8>,
+    [height, width]: [usize; 2],
+    channels: usize,
+) -> Result<(Vec<u8>, Option<String>), DataError> {
     // Decoders work on outside data; a fault in one must cost a picture, not the program.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode(path, &bytes))).unwrap_or_else(|_| {
         Err(DataError::invalid(path.display(), "the decoder failed on it", SAVE_AGAIN))

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use image::{DynamicImage, GrayAlphaImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba};
 use tempfile::TempDir;
-use vgg_data::{ErrorKind, read_picture, write_png};
+use vgg_data::{ErrorKind, read_picture, read_picture_from, write_png};
 
 fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
@@ -51,6 +51,36 @@ fn png_gives_back_every_pixel() {
     let colour = ramp(9, 4).into_raw();
     write_png(&path, &colour, 4, 9, 3).unwrap();
     assert_eq!(read_picture(&path, 4, 9, 3).unwrap(), (colour, None));
+}
+
+#[test]
+fn pictures_come_from_any_reader() {
+    let bytes = encoded(ramp(9, 4), ImageFormat::Png);
+    let name = std::path::Path::new("standard input");
+    let (_folder, path) = file("a.png", &bytes);
+    let pixels = read_picture(&path, 4, 9, 3).unwrap();
+    assert_eq!(read_picture_from(name, &bytes[..], 4, 9, 3).unwrap(), pixels);
+    let (_, note) = read_picture_from(name, &bytes[..], 8, 18, 3).unwrap();
+    assert_eq!(note.unwrap(), "standard input: resized from 9x4 to 18x8 (width x height)");
+    for (input, cause) in
+        [(&bytes[..60], "standard input: cannot be decoded"), (&[], "is of an unknown kind")]
+    {
+        let error = read_picture_from(name, input, 4, 9, 3).unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains(cause), "{error}");
+    }
+    // A fault of the reader, and one that never ends.
+    let unreadable = read_picture_from(name, FailingReader, 4, 9, 3).unwrap_err();
+    assert_eq!(unreadable.kind(), ErrorKind::Unreadable);
+    let endless = read_picture_from(name, std::io::repeat(0), 4, 9, 3).unwrap_err();
+    assert!(endless.to_string().contains("more than 67108864 bytes long"), "{endless}");
+}
+
+struct FailingReader;
+
+impl std::io::Read for FailingReader {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::ConnectionReset.into())
+    }
 }
 
 #[test]

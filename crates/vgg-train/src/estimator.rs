@@ -3,11 +3,12 @@
 
 use crate::config::Config;
 use crate::error::TrainError;
-use crate::evaluate::{Evaluation, evaluate, evaluate_each};
+use crate::evaluate::{Evaluation, evaluate_each};
 use crate::events::Listener;
 use crate::options::{TrainOptions, precision_named};
-use crate::predict::{Prediction, predict};
+use crate::predict::{Prediction, predict_views};
 use crate::start::{Prepared, restore};
+use crate::views::Views;
 use std::sync::atomic::AtomicBool;
 use vgg_arch::{Network, Parameter};
 use vgg_data::{Dataset, Splits};
@@ -23,6 +24,7 @@ pub struct Estimator {
     engine: Box<dyn Engine>,
     global_step: u64,
     warnings: Vec<String>,
+    views: Views,
 }
 
 /// How to open a model directory.
@@ -77,7 +79,7 @@ pub fn train(
 
 impl Estimator {
     pub(crate) fn new(config: Config, engine: Box<dyn Engine>, global_step: u64) -> Self {
-        Self { config, engine, global_step, warnings: Vec::new() }
+        Self { config, engine, global_step, warnings: Vec::new(), views: Views::AsTheyAre }
     }
 
     /// Opens the newest intact checkpoint of a model directory. Nothing in it is changed.
@@ -112,12 +114,17 @@ impl Estimator {
             format!("{error}. Using step {global_step}; what was learned after it is lost")
         };
         let warnings = newest.skipped.iter().map(|(_, error)| warning(error)).collect();
-        Ok(Self { config, engine, global_step, warnings })
+        Ok(Self { config, engine, global_step, warnings, views: Views::AsTheyAre })
     }
 
     /// What the user should know of: newer checkpoints that are damaged and were passed over.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// How evaluation and prediction are to look at pictures from now on.
+    pub fn set_views(&mut self, views: Views) {
+        self.views = views;
     }
 
     /// Accuracy and loss on a data set. `progress` is told how many pictures are done, of how many.
@@ -130,7 +137,7 @@ impl Estimator {
         stop: &AtomicBool,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Evaluation, TrainError> {
-        evaluate(self.engine.as_mut(), data, self.global_step, stop, progress)
+        self.evaluate_each(data, stop, progress, &mut |_, _| ())
     }
 
     /// As [`Estimator::evaluate`], and tells `each` the position and the logits of every picture.
@@ -144,7 +151,7 @@ impl Estimator {
         progress: &mut dyn FnMut(usize, usize),
         each: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<Evaluation, TrainError> {
-        evaluate_each(self.engine.as_mut(), data, self.global_step, stop, progress, each)
+        evaluate_each(self.engine.as_mut(), data, self.views, self.global_step, stop, progress, each)
     }
 
     /// Class and probabilities of each picture of `images` (`[picture][y][x][channel]`, any number
@@ -153,7 +160,7 @@ impl Estimator {
     /// # Errors
     /// When the bytes are not a whole number of pictures of the network's input shape.
     pub fn predict(&mut self, images: &[u8]) -> Result<Vec<Prediction>, TrainError> {
-        predict(self.engine.as_mut(), &self.config.data.class_names, images)
+        predict_views(self.engine.as_mut(), &self.config.data.class_names, self.views, images)
     }
 
     /// Everything that the run is.

@@ -1,6 +1,7 @@
 //! Evaluation: accuracy and loss of a whole data set.
 
 use crate::error::TrainError;
+use crate::views::{self, Views};
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vgg_arch::{Network, Shape};
@@ -12,12 +13,27 @@ use vgg_engine::Engine;
 pub struct Evaluation {
     /// Share of the pictures whose label has the largest logit (the first of equal ones).
     pub accuracy: f64,
+    /// The 95 % interval of the accuracy, see [`accuracy_interval`].
+    pub interval: [f64; 2],
     /// Mean softmax cross-entropy.
     pub loss: f64,
     /// Number of updates that made the network.
     pub global_step: u64,
     /// Number of pictures.
     pub examples: usize,
+}
+
+/// Wilson's 95 % interval of an accuracy that was found as `correct` of `examples`: the accuracies that
+/// make such a finding no rarer than one in 20. It holds where few or none are wrong, too (Wilson,
+/// "Probable inference, the law of succession, and statistical inference", 1927).
+pub fn accuracy_interval(correct: usize, examples: usize) -> [f64; 2] {
+    /// Standard deviations of a normal number that 95 % are within.
+    const DEVIATIONS: f64 = 1.959_963_984_540_054;
+    let (count, accuracy) = (examples as f64, correct as f64 / examples as f64);
+    let square = DEVIATIONS * DEVIATIONS / count;
+    let middle = accuracy + square / 2.0;
+    let half = (square * (accuracy * (1.0 - accuracy) + square / 4.0)).sqrt();
+    [middle - half, middle + half].map(|end| (end / (1.0 + square)).clamp(0.0, 1.0))
 }
 
 /// Evaluates `data` in batches of the engine's size. Sums are taken in `f64` in the order of the
@@ -34,16 +50,17 @@ pub fn evaluate(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Evaluation, TrainError> {
-    evaluate_each(engine, data, global_step, stop, progress, &mut |_, _| ())
+    evaluate_each(engine, data, Views::AsTheyAre, global_step, stop, progress, &mut |_, _| ())
 }
 
-/// As [`evaluate`], and tells `each` the position and the logits of every picture.
+/// [`evaluate`], with `views` of each picture; tells `each` the position and the logits of every picture.
 ///
 /// # Errors
 /// As [`evaluate`].
 pub fn evaluate_each(
     engine: &mut dyn Engine,
     data: &Dataset,
+    views: Views,
     global_step: u64,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(usize, usize),
@@ -58,7 +75,7 @@ pub fn evaluate_each(
             return Err(TrainError::Interrupted);
         }
         let logits = &mut logits[..batch.labels.len() * classes];
-        engine.forward(batch.images, logits)?;
+        views::logits(engine, views, batch.images, logits)?;
         for (position, (row, &label)) in logits.chunks_exact(classes).zip(batch.labels).enumerate() {
             let label = label as usize;
             correct += usize::from(largest(row) == label);
@@ -70,6 +87,7 @@ pub fn evaluate_each(
     let examples = data.len();
     let evaluation = Evaluation {
         accuracy: correct as f64 / examples as f64,
+        interval: accuracy_interval(correct, examples),
         loss: loss / examples as f64,
         global_step,
         examples,

@@ -3,7 +3,8 @@
 //! Read in this order: [`recipe`] and [`schedule`] (how to train, as data), [`options`] and
 //! [`config`] (what a user asks, and what a run is), `start` (how a run begins: nothing is touched
 //! before everything is known to be good), `train` (the loop, on one page), [`events`] with the
-//! listeners [`log`] and `metrics`, [`mod@evaluate`], [`mod@predict`], and [`estimator`], which
+//! listeners [`log`] and `metrics`, [`mod@evaluate`], [`mod@predict`] (both may
+//! look at a picture several times: `views`), and [`estimator`], which
 //! ties them together.
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,7 @@ pub mod recipe;
 pub mod schedule;
 mod start;
 mod train;
+mod views;
 
 pub use config::Config;
 pub use error::TrainError;
@@ -32,3 +34,4 @@ pub use options::{Length, PRECISIONS, TrainOptions, precision_named};
 pub use predict::Prediction;
 pub use recipe::{DEFAULT_RECIPE, Overrides, RECIPES, Recipe, RecipeRow};
 pub use schedule::Schedule;
+pub use views::Views;

@@ -162,14 +162,15 @@ mod tests {
             seconds: 0.125,
         };
         metrics.notice(&Event::Step(&step)).unwrap();
-        let evaluation = Evaluation { accuracy: 0.75, loss: 0.5, global_step: 1, examples: 8 };
+        let evaluation =
+            Evaluation { accuracy: 0.75, interval: [0.5, 1.0], loss: 0.5, global_step: 1, examples: 8 };
         metrics.notice(&Event::Evaluated { split: "validation", evaluation: &evaluation }).unwrap();
         assert_eq!(
             fs::read_to_string(folder.path().join(METRICS_FILE)).unwrap(),
             "{\"event\":\"step\",\"global_step\":1,\"epoch\":0,\"loss\":2.25,\"accuracy\":0.75,\"examples\":4,\
              \"learning_rate\":0.5,\"seconds\":0.125}\n\
-             {\"event\":\"evaluated\",\"split\":\"validation\",\"accuracy\":0.75,\"loss\":0.5,\"global_step\":1,\
-             \"examples\":8}\n"
+             {\"event\":\"evaluated\",\"split\":\"validation\",\"accuracy\":0.75,\"interval\":[0.5,1.0],\"loss\":0.5,\
+             \"global_step\":1,\"examples\":8}\n"
         );
     }
 

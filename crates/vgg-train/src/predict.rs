@@ -2,6 +2,7 @@
 
 use crate::error::TrainError;
 use crate::evaluate::{largest, log_sum_exp};
+use crate::views::{self, Views};
 use serde::Serialize;
 use vgg_engine::Engine;
 
@@ -27,6 +28,19 @@ pub fn predict(
     class_names: &[String],
     images: &[u8],
 ) -> Result<Vec<Prediction>, TrainError> {
+    predict_views(engine, class_names, Views::AsTheyAre, images)
+}
+
+/// [`predict`], with `views` of each picture.
+///
+/// # Errors
+/// As [`predict`].
+pub fn predict_views(
+    engine: &mut dyn Engine,
+    class_names: &[String],
+    views: Views,
+    images: &[u8],
+) -> Result<Vec<Prediction>, TrainError> {
     let (classes, input) = (engine.network().classes, engine.network().input);
     if !images.len().is_multiple_of(input.len()) || class_names.len() != classes {
         return Err(TrainError::Incompatible(format!(
@@ -41,7 +55,7 @@ pub fn predict(
     let mut predictions = Vec::with_capacity(images.len() / input.len());
     for batch in images.chunks(batch_size * input.len()) {
         let logits = &mut logits[..batch.len() / input.len() * classes];
-        engine.forward(batch, logits)?;
+        views::logits(engine, views, batch, logits)?;
         for row in logits.chunks_exact(classes) {
             predictions.push(prediction(row, class_names)?);
         }

@@ -7,8 +7,9 @@ use support::Regression;
 use vgg_arch::{Network, Shape};
 use vgg_data::Dataset;
 use vgg_engine::{Engine, EngineOptions, Precision, State};
-use vgg_train::evaluate::evaluate;
-use vgg_train::predict::predict;
+use vgg_train::Views;
+use vgg_train::evaluate::{accuracy_interval, evaluate, evaluate_each};
+use vgg_train::predict::{predict, predict_views};
 
 /// Two pixels, two classes; the logits are `(ln 3 · first, scale · second)`.
 fn engine(scale: f32) -> Regression {
@@ -41,6 +42,44 @@ fn accuracy_and_loss_are_those_of_the_definition() {
     let expected = -(0.75_f64.ln() + 0.25_f64.ln() + 0.5_f64.ln()) / 3.0;
     // ln 3 has been rounded to f32, by less than 2⁻²⁴ of its 1.1.
     assert!((evaluation.loss - expected).abs() < 1e-7, "{} {expected}", evaluation.loss);
+}
+
+/// Of the nine looks at a picture of one row, six see nothing, one sees it, and two see one pixel moved into the
+/// other's place or nothing.
+#[test]
+fn shifted_views_give_the_mean_of_the_probabilities() {
+    let images = vec![255, 0, 0, 255];
+    let data = Dataset::new(images.clone(), vec![0, 1], [1, 2, 1], names()).unwrap();
+    let predict = |scale: f32| predict_views(&mut engine(scale), &names(), Views::Shifted, &images).unwrap();
+    let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+    let found = predict(0.0);
+    close(found[0].probabilities[0], (0.75 + 8.0 * 0.5) / 9.0);
+    close(found[1].probabilities[0], (0.75 + 8.0 * 0.5) / 9.0);
+    let sure = predict(1e4);
+    close(sure[0].probabilities[1], (0.25 + 1.0 + 7.0 * 0.5) / 9.0);
+    assert_eq!((found[1].class, sure[1].class), (0, 1));
+
+    let stop = AtomicBool::new(false);
+    let evaluation =
+        evaluate_each(&mut engine(1e4), &data, Views::Shifted, 3, &stop, &mut |_, _| (), &mut |_, _| ())
+            .unwrap();
+    let right = [1.0 - sure[0].probabilities[1], sure[1].probabilities[1]];
+    close(evaluation.loss, -right.map(f64::ln).iter().sum::<f64>() / 2.0);
+    assert_eq!((evaluation.accuracy, evaluation.examples), (0.5, 2));
+    let mut unsound = engine(f32::NAN);
+    let refused =
+        evaluate_each(&mut unsound, &data, Views::Shifted, 3, &stop, &mut |_, _| (), &mut |_, _| ());
+    assert_eq!(refused.unwrap_err().exit_code(), 76);
+}
+
+/// Values from the formula in decimal arithmetic of 40 digits.
+#[test]
+fn intervals_are_wilsons() {
+    let shown = |correct, examples| accuracy_interval(correct, examples).map(|end| format!("{end:.6}"));
+    assert_eq!(shown(9930, 10_000), ["0.991166", "0.994455"]);
+    assert_eq!(shown(10_000, 10_000), ["0.999616", "1.000000"]);
+    assert_eq!(shown(0, 1), ["0.000000", "0.793451"]);
+    assert_eq!(shown(1, 2), ["0.094531", "0.905469"]);
 }
 
 /// Pictures of some of the classes are enough; of more classes than the network has they are not.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
+use vgg::train::Views;
 use vgg::{DataOptions, Estimator, Evaluation, Source, Split, Splits, TrainError};
 
 pub(super) const EXAMPLES: &str = "\
@@ -27,6 +28,9 @@ pub(crate) struct EvaluateArguments {
     /// train, validation or test
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: Split,
+    /// Take the mean over nine looks at each picture, moved by up to a pixel
+    #[arg(long)]
+    test_time_shifts: bool,
 }
 
 /// What was found on which split.
@@ -37,12 +41,15 @@ pub(super) struct Report {
     evaluation: Evaluation,
 }
 
-/// Evaluates the newest checkpoint and prints accuracy and loss.
+/// Evaluates the newest checkpoint and prints accuracy, with its interval, and loss.
 ///
 /// # Errors
 /// No trained network, or data that cannot be read or do not fit it.
 pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<(), TrainError> {
     let mut estimator = super::open_estimator(&arguments.model_dir, BATCH_SIZE, 0)?;
+    if arguments.test_time_shifts {
+        estimator.set_views(Views::Shifted);
+    }
     let source = match &arguments.data {
         Some(source) => source.clone(),
         None => estimator.config().data.source.parse()?,
@@ -85,15 +92,15 @@ pub(super) fn measure_each(
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Evaluation { accuracy, loss, global_step, examples } = &self.evaluation;
+        let Evaluation { accuracy, interval, loss, global_step, examples } = &self.evaluation;
+        let [accuracy, low, high] = [*accuracy, interval[0], interval[1]].map(|share| 100.0 * share);
+        let (pictures, step) = (Thousands(*examples as u64), Thousands(*global_step));
         writeln!(
             f,
-            "accuracy {:.2} %, loss {loss:.6} ({} {} pictures, step {})",
-            100.0 * accuracy,
-            Thousands(*examples as u64),
-            self.split,
-            Thousands(*global_step)
-        )
+            "accuracy {accuracy:.2} % (95 %: {low:.2}–{high:.2}) on {pictures} {} pictures",
+            self.split
+        )?;
+        writeln!(f, "loss {loss:.6} at step {step}")
     }
 }
 
@@ -102,14 +109,20 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::cli) fn report() -> Report {
-        let evaluation =
-            Evaluation { accuracy: 0.9842, loss: 0.055481646, global_step: 55_000, examples: 10_000 };
+        let evaluation = Evaluation {
+            accuracy: 0.9842,
+            interval: [0.981_563, 0.986_464],
+            loss: 0.055481646,
+            global_step: 55_000,
+            examples: 10_000,
+        };
         Report { split: "test", evaluation }
     }
 
     #[test]
-    fn text_is_one_line() {
-        let expected = "accuracy 98.42 %, loss 0.055482 (10,000 test pictures, step 55,000)\n";
+    fn text_has_accuracy_with_its_interval_and_loss() {
+        let expected = "accuracy 98.42 % (95 %: 98.16–98.65) on 10,000 test pictures\n\
+                        loss 0.055482 at step 55,000\n";
         assert_eq!(report().to_string(), expected);
     }
 
@@ -117,7 +130,7 @@ pub(super) mod tests {
     fn json_is_one_flat_object() {
         let json: serde_json::Value = serde_json::to_value(report()).unwrap();
         let expected = serde_json::json!({
-            "split": "test", "accuracy": 0.9842, "loss": 0.055481646, "global_step": 55_000, "examples": 10_000,
+            "split": "test", "accuracy": 0.9842, "interval": [0.981563, 0.986464], "loss": 0.055481646, "global_step": 55_000, "examples": 10_000,
         });
         assert_eq!(json, expected);
     }

@@ -8,6 +8,7 @@ mod data;
 mod evaluate;
 mod info;
 mod output;
+mod pictures;
 mod predict;
 mod progress;
 mod report;

@@ -14,11 +14,18 @@ pub(crate) use vgg::train::log::Thousands;
 /// When standard output cannot be written. A reader who has seen enough and closed the pipe is
 /// not an error.
 pub(crate) fn answer<T: Serialize + Display>(answer: &T, json: bool) -> Result<(), TrainError> {
-    match write(&mut io::stdout().lock(), answer, json) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(TrainError::Io { action: "write", path: "standard output".into(), source: error })
-        }
-        _ => Ok(()),
+    unless_closed(write(&mut io::stdout().lock(), answer, json)).map(|_| ())
+}
+
+/// Whether there is still a reader after something was written on standard output.
+///
+/// # Errors
+/// As [`answer`].
+pub(crate) fn unless_closed(written: io::Result<()>) -> Result<bool, TrainError> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(TrainError::Io { action: "write", path: "standard output".into(), source: error }),
     }
 }
 

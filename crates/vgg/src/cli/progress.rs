@@ -62,6 +62,13 @@ pub(crate) fn evaluation_bar(split: &str, total: usize) -> ProgressBar {
     ProgressBar::new(total as u64).with_style(style()).with_message(format!("{split} pictures"))
 }
 
+/// A count of things that nobody knows the number of.
+pub(crate) fn counting_bar(things: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{pos} {msg} [{elapsed}]");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+    ProgressBar::no_length().with_style(style).with_message(things.to_owned())
+}
+
 fn style() -> ProgressStyle {
     // The template is a constant, and a test makes it.
     ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar())

@@ -267,6 +267,16 @@ const FAULTS: &[Fault] = &[
         },
         ["VGG_REQUIRE_ISA=avx2", "VGG_MAX_ISA=portable forbids it", "unset one of the two"],
     ),
+    fault(
+        "none of the most probable classes",
+        |place| place.run(&["predict", "--top", "0", "one.png"]),
+        ["--top <N>", "expected a whole number from 1", HELP],
+    ),
+    fault(
+        "standard input given twice",
+        |place| place.run(&["predict", "-", "one.png", "-"]),
+        ["standard input (-)", "is given twice, but has one picture", "give it once"],
+    ),
 ];
 
 /// A bad option ends with 2, and nothing is touched.

@@ -97,6 +97,19 @@ const FAULTS: &[Fault] = &[
         },
         ["cannot write standard output", "No space left on device", "check the disk"],
     ),
+    fault(
+        74,
+        "standard output is full when pictures are told",
+        |place| {
+            place.trained_with_one_checkpoint();
+            vgg::write_png(&place.path("one.png"), &[0; 16], 4, 4, 1).unwrap();
+            let full = File::options().write(true).open("/dev/full").unwrap();
+            place.run_with(&["predict", "one.png"], |command| {
+                command.stdout(full);
+            })
+        },
+        ["cannot write standard output", "No space left on device", "check the disk"],
+    ),
     Fault {
         title: "the disk is full when a checkpoint is written: those before stay",
         happen: |place| {

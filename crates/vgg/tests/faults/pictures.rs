@@ -100,13 +100,13 @@ const FAULTS: &[Fault] = &[
         ["one.png", "No such file or directory", "check the path and its permissions"],
     ),
     fault(
-        "a folder",
+        "a folder without pictures",
         |place| {
             place.trained_with_one_checkpoint();
             place.folder("one.png");
             place.run(&["predict", "one.png"])
         },
-        ["one.png", "is not a file", "give a PNG or JPEG file"],
+        ["one.png", "no PNG or JPEG file in this folder", "give files, or a folder of them"],
     ),
     fault(
         "a named pipe",
@@ -132,13 +132,54 @@ const FAULTS: &[Fault] = &[
             place.write("good.png", picture(ImageFormat::Png));
             place.write("one.png", "");
             let outcome = place.run(&["predict", "good.png", "one.png", "good.png"]);
-            let told = outcome.all().lines().filter(|line| line.starts_with("good.png: ")).count();
+            let told = outcome.all().lines().filter(|line| line.starts_with("good.png  ")).count();
             assert_eq!(told, 2, "{}", outcome.all());
             outcome
         },
         ["one.png", "is of an unknown kind", AGAIN],
     ),
+    fault(
+        "one bad picture in a folder of good ones, which are told",
+        |place| {
+            place.trained_with_one_checkpoint();
+            place.folder("all/within");
+            for good in ["all/1.png", "all/3.png", "all/within/4.png"] {
+                place.write(good, picture(ImageFormat::Png));
+            }
+            place.write("all/2.png", "");
+            let outcome = place.run(&["predict", "all"]);
+            let told: Vec<String> = outcome.all().lines().filter_map(file_told).collect();
+            assert_eq!(told, ["all/1.png", "all/3.png", "all/within/4.png"], "{}", outcome.all());
+            assert!(outcome.all().contains("note: 1 of 4 could not be told"), "{}", outcome.all());
+            outcome
+        },
+        ["all/2.png", "is of an unknown kind", AGAIN],
+    ),
+    fault(
+        "nothing on standard input",
+        |place| {
+            place.trained_with_one_checkpoint();
+            place.run(&["predict", "-"])
+        },
+        ["standard input", "is of an unknown kind, expected PNG or JPEG", AGAIN],
+    ),
+    fault(
+        "a standard input that never ends",
+        |place| {
+            place.trained_with_one_checkpoint();
+            let zeros = File::open("/dev/zero").unwrap();
+            place.run_with(&["predict", "-"], |command| {
+                command.stdin(zeros);
+            })
+        },
+        ["standard input", "more than 67108864 bytes long", "make the picture smaller"],
+    ),
 ];
+
+/// The file of a line of the table of predictions.
+fn file_told(line: &str) -> Option<String> {
+    line.split_once("  ").filter(|_| line.ends_with(" %")).map(|(file, _)| file.trim().to_owned())
+}
 
 /// A bad picture ends with 65, and nothing is touched.
 const fn fault(title: &'static str, happen: fn(&Place) -> Outcome, says: [&'static str; 3]) -> Fault {
