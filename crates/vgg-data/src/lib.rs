@@ -33,6 +33,6 @@ pub use dataset::{Dataset, Split, Splits};
 pub use error::{DataError, ErrorKind};
 pub use loader::{Batch, Loader, batches};
 pub use options::{DataOptions, Loading, Progress, SeededSplit, Unit};
-pub use picture::{read_picture, read_picture_from, write_png};
+pub use picture::{png, read_picture, read_picture_from, write_png};
 pub use prefetch::{Prefetched, TrainingBatch, prefetch};
 pub use source::{Source, open};

@@ -118,6 +118,22 @@ pub fn write_png(
     width: usize,
     channels: usize,
 ) -> Result<(), DataError> {
+    let file = png(path, pixels, height, width, channels)?;
+    std::fs::write(path, file).map_err(|error| unwritable(path, error.to_string()))
+}
+
+/// The bytes of a PNG file with `pixels`, `[y][x][channel]`. `channels` is 1 for grey, 3 for colour. `path` is what
+/// an error names.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] when `pixels` is not of that size or the size cannot be written as PNG.
+pub fn png(
+    path: &Path,
+    pixels: &[u8],
+    height: usize,
+    width: usize,
+    channels: usize,
+) -> Result<Vec<u8>, DataError> {
     let (rows, columns) = wanted_size(path, height, width, channels)?;
     if height.checked_mul(width).and_then(|size| size.checked_mul(channels)) != Some(pixels.len()) {
         let cause = format!("{} bytes of pixels, expected {height}x{width}x{channels}", pixels.len());
@@ -125,17 +141,14 @@ pub fn write_png(
     }
     let colour = if channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
     let mut file = Cursor::new(Vec::new());
-    let unwritable = |cause: String| {
-        DataError::new(
-            ErrorKind::Unwritable,
-            path.display(),
-            cause,
-            "check that the folder exists, may be written to, and has room",
-        )
-    };
     image::write_buffer_with_format(&mut file, pixels, columns, rows, colour, ImageFormat::Png)
-        .map_err(|error| unwritable(error.to_string()))?;
-    std::fs::write(path, file.into_inner()).map_err(|error| unwritable(error.to_string()))
+        .map_err(|error| unwritable(path, error.to_string()))?;
+    Ok(file.into_inner())
+}
+
+fn unwritable(path: &Path, cause: String) -> DataError {
+    let next = "check that the folder exists, may be written to, and has room";
+    DataError::new(ErrorKind::Unwritable, path.display(), cause, next)
 }
 
 /// Height and width as the picture library counts, and checked.

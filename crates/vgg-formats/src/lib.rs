@@ -20,6 +20,7 @@ mod tensors;
 
 pub use checkpoint::{Checkpoint, Newest, list, load, load_newest, prune, remove, save, set_aside, sweep};
 pub use error::{CheckpointError, ErrorKind};
+pub use events::EventFile;
 pub use lock::{LockGuard, lock};
 pub use model_dir::ModelDir;
 pub use state::{CheckpointState, FORMAT_VERSION, NetworkId};

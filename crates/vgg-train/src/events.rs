@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::error::TrainError;
 use crate::evaluate::Evaluation;
 use crate::metrics::Metrics;
+use crate::tensorboard::TensorBoard;
 use std::path::Path;
 use vgg_engine::EngineInfo;
 
@@ -109,15 +110,24 @@ pub trait Listener {
     fn notice(&mut self, event: &Event<'_>) -> Result<(), TrainError>;
 }
 
-/// The listeners of a run: its own file of metrics first, then those of the caller in order.
+/// The listeners of a run: its own file of metrics first, then those of the caller in order, then its event files.
 pub(crate) struct Listeners<'a, 'b> {
     pub(crate) metrics: Metrics,
     pub(crate) others: &'a mut [&'b mut dyn Listener],
+    pub(crate) tensorboard: TensorBoard,
 }
 
 impl Listeners<'_, '_> {
     pub(crate) fn tell(&mut self, event: &Event<'_>) -> Result<(), TrainError> {
         self.metrics.notice(event)?;
+        self.tell_others(event)?;
+        match self.tensorboard.notice(event) {
+            Some(warning) => self.tell_others(&Event::Warning(&warning)),
+            None => Ok(()),
+        }
+    }
+
+    fn tell_others(&mut self, event: &Event<'_>) -> Result<(), TrainError> {
         self.others.iter_mut().try_for_each(|listener| listener.notice(event))
     }
 }

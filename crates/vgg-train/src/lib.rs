@@ -3,9 +3,8 @@
 //! Read in this order: [`recipe`] and [`schedule`] (how to train, as data), [`options`] and
 //! [`config`] (what a user asks, and what a run is), `start` (how a run begins: nothing is touched
 //! before everything is known to be good), `train` (the loop, on one page), [`events`] with the
-//! listeners [`log`] and `metrics`, [`mod@evaluate`], [`mod@predict`] (both may
-//! look at a picture several times: `views`), and [`estimator`], which
-//! ties them together.
+//! listeners [`log`], `metrics` and [`tensorboard`], [`mod@evaluate`], [`mod@predict`] (both may look at a
+//! picture several times: `views`), and [`estimator`], which ties them together.
 #![forbid(unsafe_code)]
 
 pub mod config;
@@ -20,6 +19,7 @@ pub mod predict;
 pub mod recipe;
 pub mod schedule;
 mod start;
+pub mod tensorboard;
 mod train;
 mod views;
 

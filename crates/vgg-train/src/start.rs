@@ -9,6 +9,7 @@ use crate::estimator::{Ending, EngineFactory, Estimator, Trained};
 use crate::events::{Event, Listener, Listeners, RunInfo};
 use crate::metrics::{METRICS_FILE, Metrics};
 use crate::options::{TrainOptions, precision_named};
+use crate::tensorboard::{self, TensorBoard};
 use crate::train::{Run, state_of, train};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -71,7 +72,10 @@ impl Prepared {
             return Err(TrainError::Busy { path: model_dir.path().join(CONFIG_FILE) });
         }
         let begun = self.begin(model_dir, &mut lock).inspect_err(|_| remove_new(model_dir, &missing))?;
-        let mut listeners = Listeners { metrics: begun.metrics, others: listeners };
+        // What a run that goes on was shown at its start is there already.
+        let data = (begun.global_step == 0).then_some(&self.splits.train);
+        let tensorboard = TensorBoard::new(model_dir, data);
+        let mut listeners = Listeners { metrics: begun.metrics, others: listeners, tensorboard };
         let result = self.run(options, (begun.global_step, &begun.warnings), &mut listeners, stop);
         let (global_step, ending) = result.map_err(|error| after_divergence(error, model_dir, &missing))?;
         if ending == Ending::Interrupted && global_step == 0 {
@@ -237,6 +241,7 @@ fn remove_new(model_dir: &ModelDir, missing: &[PathBuf]) {
         return;
     }
     // What cannot be removed stays: the error to be reported is the one that came first.
+    tensorboard::remove(model_dir);
     for name in [CONFIG_FILE, METRICS_FILE, ".lock"] {
         let _ = model_dir.storage().remove_file(&model_dir.path().join(name));
     }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use support::event_reader::{Point, points};
 use support::{Regression, Tell, contents, small_run, without_seconds, write_data};
 use vgg_formats::{Disk, Entry, Lock, ModelDir, OutputFile, Storage};
 use vgg_train::{Event, train};
@@ -126,6 +127,12 @@ fn run(folder: &Path, storage: &Deadly) -> (Vec<u64>, Option<u64>) {
     (marks, began)
 }
 
+/// What the event files say.
+fn shown(folder: &Path) -> Vec<Point> {
+    let files = contents(&folder.join("model")).into_iter();
+    points(&files.map(|(path, bytes)| (path.into(), bytes)).collect::<Vec<_>>())
+}
+
 /// The last checkpoint and the metrics.
 fn outcome(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let files = contents(&folder.join("model")).into_iter();
@@ -149,7 +156,7 @@ fn a_kill_at_any_operation_of_a_save_loses_nothing_that_was_saved() {
     write_data(&folder.path().join("data"), 1);
     let storage = Deadly::new(u64::MAX);
     let (marks, _) = run(folder.path(), &storage);
-    let expected = outcome(folder.path());
+    let (expected, values) = (outcome(folder.path()), shown(folder.path()));
     assert_eq!(expected.len(), 5, "four files of a checkpoint, and the metrics");
     // The last save is the one that deletes an old checkpoint.
     let [.., begin, end] = marks[..] else { panic!("saves are missing: {marks:?}") };
@@ -166,6 +173,7 @@ fn a_kill_at_any_operation_of_a_save_loses_nothing_that_was_saved() {
         let (_, began) = run(folder.path(), &Deadly::new(u64::MAX));
         assert_eq!(began, Some(complete), "operation {at}");
         assert_eq!(outcome(folder.path()), expected, "operation {at}");
+        assert_eq!(shown(folder.path()), values, "operation {at}: event files");
     }
     println!("kills at file operations: {count}, nothing lost");
 }

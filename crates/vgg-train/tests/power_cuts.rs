@@ -8,8 +8,9 @@
 mod support;
 
 use std::path::Path;
+use support::event_reader::points;
 use support::simulated::{Fault, Simulated};
-use support::{outcome, run_on, write_data};
+use support::{MODEL, outcome, run_on, write_data};
 use vgg_arch::random::{Purpose, Random};
 
 #[test]
@@ -22,6 +23,8 @@ fn a_power_cut_at_any_moment_leaves_every_checkpoint_that_was_saved() {
     run_on(&whole, &data).1.unwrap();
     let (operations, expected) = (whole.operations(), outcome(&whole));
     assert_eq!(expected.len(), 5, "four files of a checkpoint, and the metrics");
+    let shown = points(&whole.contents(Path::new(MODEL)));
+    assert_eq!(shown.len(), 6, "two values of the first step, of steps 6 and 12");
 
     for at in 0..=operations {
         let storage = Simulated::new().with(Fault::PowerCut { at });
@@ -32,6 +35,7 @@ fn a_power_cut_at_any_moment_leaves_every_checkpoint_that_was_saved() {
             let what = format!("operation {at} of {operations}, state {state}");
             check(&data, &after, course.saved, &what);
             assert_eq!(outcome(&after), expected, "{what}");
+            assert_eq!(points(&after.contents(Path::new(MODEL))), shown, "{what}: event files");
         }
     }
     println!("power cuts: {} operations, {states} states each, nothing lost", operations + 1);

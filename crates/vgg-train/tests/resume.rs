@@ -4,6 +4,7 @@
 mod support;
 
 use std::sync::atomic::AtomicBool;
+use support::event_reader::{Point, points};
 use support::{contents, without_seconds, write_data};
 use tempfile::TempDir;
 use vgg_arch::{Layer, Network};
@@ -24,8 +25,8 @@ fn make(network: &Network, options: &EngineOptions) -> Result<Box<dyn Engine>, E
 }
 
 /// What a run leaves that must not depend on how it came there: the last checkpoint with weights
-/// and momentum, and the metrics without what depends on time.
-type Outcome = (Vec<(String, Vec<u8>)>, Vec<u8>);
+/// and momentum, the metrics without what depends on time, and the values in the event files.
+type Outcome = (Vec<(String, Vec<u8>)>, Vec<u8>, Vec<Point>);
 
 /// A run of fifty steps with an evaluation after every sixth, and the ways to make it.
 struct Fifty {
@@ -60,7 +61,9 @@ impl Fifty {
             assert_eq!(trained.estimator.global_step(), stop_at);
         }
         let metrics = std::fs::read(model_dir.join("metrics.jsonl")).unwrap();
-        (contents(&model_dir.join("ckpt-000000050")), without_seconds(&metrics))
+        let files = contents(&model_dir).into_iter().map(|(path, bytes)| (path.into(), bytes));
+        let shown = points(&files.collect::<Vec<_>>());
+        (contents(&model_dir.join("ckpt-000000050")), without_seconds(&metrics), shown)
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // Each test program uses a part.
 
+pub(crate) mod event_reader;
 pub(crate) mod simulated;
 
 use std::fs;

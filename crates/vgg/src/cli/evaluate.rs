@@ -38,7 +38,7 @@ pub(crate) struct EvaluateArguments {
 pub(super) struct Report {
     split: &'static str,
     #[serde(flatten)]
-    evaluation: Evaluation,
+    pub(super) evaluation: Evaluation,
 }
 
 /// Evaluates the newest checkpoint and prints accuracy, with its interval, and loss.

@@ -35,9 +35,9 @@ fn write<T: Serialize + Display>(output: &mut impl Write, answer: &T, json: bool
     output.flush()
 }
 
-/// Prints one line on standard error. A standard error that is gone stops nothing.
+/// Prints one line on standard error, above the progress line. A standard error that is gone stops nothing.
 pub(crate) fn note(line: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = super::progress::line(line);
 }
 
 /// A number of bytes in the unit that a person would choose.

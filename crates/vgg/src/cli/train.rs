@@ -1,7 +1,7 @@
 //! `vgg train`: train, say how it goes, and evaluate what came out.
 
 use super::output::{self, Thousands};
-use super::{BATCH_SIZE, MODEL_DIR, arch_help, arch_name, evaluate, head_help, head_name, report};
+use super::{BATCH_SIZE, MODEL_DIR, arch_help, arch_name, evaluate, head_help, head_name, progress, report};
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
@@ -12,6 +12,7 @@ use vgg::report::Occasion;
 use vgg::train::DEFAULT_RECIPE;
 use vgg::train::options::DEFAULT_SEED;
 use vgg::train::recipe::{Overrides, RECIPES, recipe_row};
+use vgg::train::tensorboard::record_test;
 use vgg::{Ending, Length, Log, Precision, Source, Split, TrainError, TrainOptions, Trained};
 
 pub(super) const EXAMPLES: &str = "\
@@ -97,10 +98,10 @@ struct Report {
 pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, TrainError> {
     arguments.check()?;
     let stop = stop_on_interrupt();
-    let mut progress = super::progress::Progress::new();
+    let mut progress = progress::Progress::new();
     let mut log = Log::new(progress.lines());
     let trained = vgg::train(&arguments.options(), &vgg::cpu_engine, &mut [&mut log, &mut progress], stop);
-    progress.clear();
+    progress::clear();
     let Trained { estimator, splits, ending } = trained?;
 
     let (global_step, steps) = (estimator.global_step(), estimator.config().run.steps);
@@ -112,6 +113,9 @@ pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, Tr
         let mut saved = super::open_estimator(&arguments.model_dir, BATCH_SIZE, arguments.threads)?;
         match report::measure(&mut saved, &splits, Split::Test, stop) {
             Ok((figures, scores)) => {
+                if let Err(error) = record_test(&(&arguments.model_dir).into(), &figures.evaluation) {
+                    output::note(format_args!("note: TensorBoard will not show the test: {error}"));
+                }
                 let occasion = match ending {
                     Ending::Finished => Occasion::EndOfTraining,
                     _ => Occasion::Later,
@@ -167,9 +171,10 @@ fn stop_on_interrupt() -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
     let installed = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::SeqCst) {
+            progress::clear();
             std::process::exit(ENDED_AT_ONCE);
         }
-        output::note("\nstopping after this step; interrupt again to end at once, without saving");
+        output::note("stopping after this step; interrupt again to end at once, without saving");
     });
     if let Err(error) = installed {
         output::note(format_args!("note: an interrupt will end training without saving: {error}"));
@@ -215,7 +220,8 @@ impl fmt::Display for Report {
             writeln!(f, "{} at step {step} of {steps}; saved in {directory}", self.ending)?;
             return writeln!(f, "Go on with: vgg train{option}");
         };
-        writeln!(f, "{test}\nThe network and its records are in {directory}.")?;
+        write!(f, "{test}")?;
+        writeln!(f, "The network is in {directory}, and how it learned: tensorboard --logdir {directory}")?;
         if let Some(page) = &self.report {
             writeln!(f, "The report is {}; open it in a browser.", page.display())?;
         }
