@@ -131,8 +131,10 @@ impl Results {
     /// Reads what a training that has ended left.
     fn read(scratch: &Path) -> Self {
         let model_dir = model_dir(scratch);
-        let expected = [".lock", "config.toml", "metrics.jsonl"];
-        let others = names(&model_dir).into_iter().filter(|name| !name.starts_with("ckpt-"));
+        let expected = [".lock", "config.toml", "eval", "metrics.jsonl"];
+        let is_counted =
+            |name: &String| name.starts_with("ckpt-") || name.starts_with("events.out.tfevents.");
+        let others = names(&model_dir).into_iter().filter(|name| !is_counted(name));
         assert_eq!(others.collect::<Vec<_>>(), expected);
         let checkpoint = model_dir.join(format!("ckpt-{STEPS:09}"));
         let hash = |name: String| (name.clone(), sha256(&checkpoint.join(&name)));

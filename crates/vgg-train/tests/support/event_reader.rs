@@ -58,7 +58,7 @@ fn checksum(bytes: &[u8]) -> u32 {
         crc = if crc & 1 == bit { crc >> 1 } else { crc >> 1 ^ 0x82F6_3B78 };
     }
     let crc = !crc;
-    (crc >> 15 | crc << 17).wrapping_add(0xA282_EAD8)
+    crc.rotate_right(15).wrapping_add(0xA282_EAD8)
 }
 
 /// An event, as far as it is of interest here.
