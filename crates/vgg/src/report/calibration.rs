@@ -43,9 +43,12 @@ impl Calibration {
         self.bins.iter().map(distance).sum::<f64>() / answers.max(1) as f64
     }
 
-    /// Whether answers are on the whole more confident than they are right.
-    pub fn is_overconfident(&self) -> bool {
-        self.bins.iter().map(|bin| bin.confidence - bin.right as f64).sum::<f64>() > 0.0
+    /// How much more confident the answers are than they are right, on the mean over all of them; below 0
+    /// when they are less. 0 when there is no answer.
+    pub fn overconfidence(&self) -> f64 {
+        let answers: usize = self.bins.iter().map(|bin| bin.answers).sum();
+        let excess = self.bins.iter().map(|bin| bin.confidence - bin.right as f64).sum::<f64>();
+        excess / answers.max(1) as f64
     }
 }
 
@@ -63,7 +66,7 @@ mod tests {
         calibration.add(0.5, true);
         let expected = (2.0 * (0.975 - 0.5) + (1.0 - 0.5)) / 3.0;
         assert!((calibration.error() - expected).abs() < 1e-12, "{}", calibration.error());
-        assert!(calibration.is_overconfident());
+        assert!((calibration.overconfidence() - 0.45 / 3.0).abs() < 1e-12, "{calibration:?}");
         assert_eq!(calibration.bins()[14], Bin { answers: 2, right: 1, confidence: 1.95 });
         assert_eq!(calibration.bins()[7], Bin { answers: 1, right: 1, confidence: 0.5 });
     }

@@ -149,9 +149,12 @@ fn classes(report: &Report) -> String {
     let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
     let words = format!(
         "<p>Precision: of the pictures taken for a class, the share that is of it. Recall: of the pictures of a class, \
-         the share that was taken for it. F1 is their harmonic mean; over the classes it is <b>{}</b> on the \
-         mean.</p>\n",
-        Percent(mean)
+         the share that was taken for it. F1 is their harmonic mean: <b>{}</b> on the mean over the classes{}.</p>\n",
+        Percent(mean),
+        match least(&scores) {
+            Some(least) => format!(", lowest for <b>{}</b>", class_name(report, least.class)),
+            None => String::new(),
+        }
     );
     let tables = if scores.len() <= MOST_DRAWN {
         class_table(report, &scores, "All classes")
@@ -169,12 +172,13 @@ fn classes(report: &Report) -> String {
     format!("<section id=\"classes\">\n<h2>Class by class</h2>\n{words}{tables}</section>\n")
 }
 
+/// The table of some classes. Shares are in hundredths, as the head says: there is no room for more signs in a
+/// narrow window.
 fn class_table(report: &Report, scores: &[ClassScore], caption: &str) -> String {
     let share =
-        |share: Option<f64>| share.map_or_else(|| "–".to_owned(), |share| format!("{:.1}", Percent(share)));
-    let least = scores.iter().filter_map(|score| score.f1).fold(1.0, f64::min);
+        |share: Option<f64>| share.map_or_else(|| "–".to_owned(), |share| format!("{:.1}", 100.0 * share));
     let row = |score: &ClassScore| {
-        let is_least = score.f1 == Some(least) && least < 1.0;
+        let is_least = least(scores).is_some_and(|least| least.class == score.class);
         let taken = score.most_taken_for.map_or_else(
             || "–".to_owned(),
             |(class, times)| {
@@ -182,19 +186,26 @@ fn class_table(report: &Report, scores: &[ClassScore], caption: &str) -> String 
             },
         );
         format!(
-            "<tr{}><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"word\">{taken}</td></tr>\n",
-            if is_least { " class=\"least\"" } else { "" },
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td{}>{}</td><td \
+             class=\"word\">{taken}</td></tr>\n",
             class_name(report, score.class),
             count(score.pictures),
             share(score.precision),
             share(score.recall),
+            if is_least { " class=\"least\"" } else { "" },
             share(score.f1)
         )
     };
     format!(
-        "<table class=\"classes\">\n<caption>{caption}</caption>\n<thead><tr><th scope=\"col\">Class</th>\
+        "<table class=\"classes\">\n<caption>{caption}; shares in %</caption>\n<thead><tr><th scope=\"col\">Class</th>\
          <th scope=\"col\">Pictures</th><th scope=\"col\">Precision</th><th scope=\"col\">Recall</th><th scope=\"col\">F1</th>\
          <th scope=\"col\" class=\"word\">Most often taken for</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>\n",
         scores.iter().map(row).collect::<String>()
     )
+}
+
+/// The class with the lowest F1 below 1 (the first of equal ones).
+fn least(scores: &[ClassScore]) -> Option<&ClassScore> {
+    let known = scores.iter().filter(|score| score.pictures > 0 && score.f1.is_some_and(|f1| f1 < 1.0));
+    known.min_by(|a, b| a.f1.unwrap_or(1.0).total_cmp(&b.f1.unwrap_or(1.0)))
 }

@@ -10,16 +10,22 @@ use crate::report::scores::wilson_interval;
 pub(super) fn section(report: &Report) -> String {
     let calibration = report.scores.calibration();
     let bins: Vec<&Bin> = calibration.bins().iter().filter(|bin| bin.answers > 0).collect();
+    let excess = calibration.overconfidence();
+    let whole = match format!("{:.2}", Percent(excess.abs())) {
+        nothing if nothing.starts_with("0.00") => "as sure as it was right".to_owned(),
+        much if excess > 0.0 => format!("{much} surer than it was right"),
+        much => format!("{much} less sure than it was right"),
+    };
     format!(
-        "<section id=\"calibration\">\n<h2>Confidence</h2>\n\
-         <p>Expected calibration error <b>{error}</b>: so far apart are, on the mean, how sure the network was and how \
-         often it was right. On the whole it is {direction}. Each dot is the answers of like confidence; the bar \
-         through it is the 95\u{a0}% interval, long where there are few. On the dashed line, confidence can be taken \
-         at its word.</p>\n<div class=\"beside\">\n{}{}</div>\n</section>\n",
+        "<section id=\"calibration\">\n<h2>Can its confidence be trusted?</h2>\n\
+         <p>Expected calibration error <b>{error}</b>: so far apart are confidence and accuracy, on the mean over \
+         {BINS} bins of confidence. On the whole, the network was {whole}.</p>\n<div class=\"beside\">\n{}{}</div>\n\
+         <p class=\"after\">Each dot is the answers of one bin, the bar through it the 95\u{a0}% interval of their \
+         accuracy, long where they are few. Where a dot is on the dashed line, confidence can be taken at its \
+         word.</p>\n</section>\n",
         diagram(&bins),
         table(calibration.bins()),
         error = Percent(calibration.error()),
-        direction = if calibration.is_overconfident() { "too sure" } else { "not too sure" },
     )
 }
 

@@ -9,8 +9,8 @@ mod png;
 mod sources;
 mod training;
 
-use super::Report;
 use super::scores::wilson_interval;
+use super::{Occasion, Report};
 use html::{Percent, count, counted, duration, name, text};
 use vgg_data::Split;
 
@@ -86,21 +86,7 @@ fn header(report: &Report) -> String {
 }
 
 fn facts(report: &Report) -> String {
-    let (network, run, total) = (&report.config.network, &report.config.run, report.course.total());
-    let [train, validation, test] = report.sizes.map(count);
-    let time = if total.steps == 0 {
-        "not recorded".to_owned()
-    } else {
-        let per_second = total.examples as f64 / total.seconds.max(1e-9);
-        format!(
-            "{} in {} steps, {} pictures a second",
-            duration(total.seconds),
-            count(total.steps as usize),
-            count(per_second as usize)
-        )
-    };
-    let machine = &report.machine;
-    let processor = machine.processor.as_deref().unwrap_or("a processor that has no name for itself");
+    let (network, [train, validation, test]) = (&report.config.network, report.sizes.map(count));
     let rows = [
         (
             "Network",
@@ -114,50 +100,59 @@ fn facts(report: &Report) -> String {
         (
             "Pictures",
             format!(
-                "{}, {} classes; {train} for training, {validation} for validation, {test} for the test",
+                "{}, {}; {train} for training, {validation} for validation, {test} for the test",
                 network.input,
-                count(network.classes)
+                format_args!("{} classes", count(network.classes))
             ),
         ),
+        ("Recipe", recipe(report)),
+        ("Time of training", time(report)),
         (
-            "Recipe",
-            format!(
-                "{}, {} a step, seed {}; step {} of {}",
-                name(&report.config.recipe.name),
-                counted(run.batch_size, "picture"),
-                run.seed,
-                count(report.global_step as usize),
-                count(run.steps as usize)
-            ),
+            match report.occasion {
+                Occasion::EndOfTraining => "Machine",
+                Occasion::Later => "Machine of this report",
+            },
+            machine(report),
         ),
-        ("Training", time),
-        (
-            "Machine",
-            format!(
-                "{}; kernels {} {}, {}; {}",
-                name(processor),
-                name(&machine.tier),
-                name(&machine.precision),
-                counted(machine.threads, "thread"),
-                name(&machine.system)
-            ),
-        ),
-        (
-            "Written",
-            format!(
-                "{}, by vgg {}{}",
-                report.written,
-                env!("CARGO_PKG_VERSION"),
-                match report.occasion {
-                    super::Occasion::EndOfTraining => ", at the end of training on this machine",
-                    super::Occasion::Later => "; the machine is that of this report",
-                }
-            ),
-        ),
+        ("Written", format!("{}, by vgg {}", report.written, env!("CARGO_PKG_VERSION"))),
     ];
     rows.map(|(term, fact)| format!("<div><dt>{term}</dt><dd>{fact}</dd></div>\n")).concat()
+}
+
+fn recipe(report: &Report) -> String {
+    let run = &report.config.run;
+    let (done, all) = (count(report.global_step as usize), count(run.steps as usize));
+    let steps = if report.global_step == run.steps { format!("{all}") } else { format!("{done} of {all}") };
+    let (name, pictures) = (name(&report.config.recipe.name), counted(run.batch_size, "picture"));
+    format!("{name}; {steps} steps of {pictures}, seed {}", run.seed)
+}
+
+/// Of the steps alone, as their file has it.
+fn time(report: &Report) -> String {
+    let total = report.course.total();
+    if total.steps == 0 {
+        return "not recorded".to_owned();
+    }
+    let per_second = total.examples as f64 / total.seconds.max(1e-9);
+    let steps = count(total.steps as usize);
+    format!("{} for {steps} steps, {} pictures a second", duration(total.seconds), count(per_second as usize))
+}
+
+fn machine(report: &Report) -> String {
+    let machine = &report.machine;
+    format!(
+        "{}; {}; kernels {} {}, {}",
+        name(machine.processor.as_deref().unwrap_or("processor unknown")),
+        name(&machine.system),
+        name(&machine.tier),
+        name(&machine.precision),
+        counted(machine.threads, "thread")
+    )
 }
 
 fn footer(report: &Report) -> String {
     format!("<footer>vgg {} · {}</footer>\n", env!("CARGO_PKG_VERSION"), text(&report.written.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

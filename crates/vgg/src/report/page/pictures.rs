@@ -53,10 +53,10 @@ fn card(report: &Report, answer: &Answer, picture: &Picture) -> String {
     };
     format!(
         "<li>{}<div><p class=\"verdict\">{verdict}</p><ol class=\"guesses\">{}</ol>\
-         <p class=\"note\">No.\u{a0}{} · loss {:.2}</p></div></li>\n",
-        shown(picture, &format!("Picture {} of the class {label}", count(answer.index)), "picture"),
+         <p class=\"note\">No.\u{a0}{} · loss\u{a0}{:.2}</p></div></li>\n",
+        shown(picture, &format!("Picture {} of the class {label}", answer.index), "picture"),
         answer.guesses.iter().map(guess).collect::<String>(),
-        count(answer.index),
+        answer.index,
         answer.loss
     )
 }

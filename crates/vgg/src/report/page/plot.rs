@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(labels(axis(Scale::Log, 0.03, 2.5, number)), ["0.05", "0.1", "0.2", "0.5", "1", "2"]);
         assert_eq!(
             labels(axis(Scale::Log, 1e-6, 2.5, number)),
-            ["1e-6", "1e-5", "1e-4", "0.001", "0.01", "0.1", "1"]
+            ["1e-6", "1e-5", "0.0001", "0.001", "0.01", "0.1", "1"]
         );
         let found = labels(axis(Scale::Accuracy, 0.1, 0.995, percent));
         assert_eq!(found.first().unwrap(), "50\u{a0}%");

@@ -105,9 +105,9 @@ fn loss(course: &Course) -> String {
     plot.line("validation", validated.iter().copied().map(Some));
     plot.dots("validation-dot", validated.iter().copied());
     let last = smoothed.iter().flatten().last().map_or(0.0, |point| point.1);
-    let raw = match course.steps_per_point {
-        1 => "each step".to_owned(),
-        steps => format!("smallest to largest of {} steps", count(steps as usize)),
+    let (class, raw) = match course.steps_per_point {
+        1 => ("raw", "each step".to_owned()),
+        steps => ("range", format!("smallest to largest of {} steps", count(steps as usize))),
     };
     let description = format!(
         "Loss over {} steps: {} at first, {} at the end, smoothed.",
@@ -115,7 +115,7 @@ fn loss(course: &Course) -> String {
         small(smoothed.iter().flatten().next().map_or(0.0, |point| point.1)),
         small(last)
     );
-    let keys = [("smooth", "training, smoothed"), ("raw", raw.as_str()), ("validation", "validation")];
+    let keys = [("smooth", "training, smoothed"), (class, raw.as_str()), ("validation", "validation")];
     figure("Loss", &keys[..if validated.is_empty() { 2 } else { 3 }], &plot.html("wide", &description))
 }
 
