@@ -8,7 +8,7 @@ use std::io::Read;
 use std::process::Stdio;
 use tempfile::tempdir;
 
-const VERBS: [&str; 6] = ["train", "evaluate", "predict", "bench", "info", "data"];
+const VERBS: [&str; 7] = ["train", "evaluate", "report", "predict", "bench", "info", "data"];
 
 #[test]
 fn help_lists_the_verbs_and_every_verb_has_examples() {

@@ -72,8 +72,24 @@ fn mnist_is_learned_and_its_digits_are_told() {
     assert!(validation["accuracy"].as_f64().unwrap() > 0.97, "{validation}");
     assert_eq!((&validation["examples"], &validation["global_step"]), (&5000.into(), &300.into()));
 
+    the_report_is_about_this_run(directory, &trained);
     digits_are_told(directory);
     pictures_of_every_kind_are_told_or_named(directory);
+}
+
+/// The page at the end of training has the figures that were printed; `vgg report` makes another one.
+fn the_report_is_about_this_run(directory: &Path, trained: &Value) {
+    assert_eq!(trained["report"], "model/report.html");
+    let percent = |report: &Value| format!("{:.2}\u{a0}%", 100.0 * report["accuracy"].as_f64().unwrap());
+    let page = fs::read_to_string(directory.join("model/report.html")).unwrap();
+    let loss = format!("loss {:.4}</p>", trained["test"]["loss"].as_f64().unwrap());
+    for part in [&percent(&trained["test"]), &loss, "scored once", "vgg train --steps 300 --precision "] {
+        assert!(page.contains(part), "{part} is missing");
+    }
+    let later = json(&run(directory, &["report", "--split", "validation", "--json"]));
+    assert_eq!((&later["report"], &later["examples"]), (&"model/report.html".into(), &5_000.into()));
+    let page = fs::read_to_string(directory.join("model/report.html")).unwrap();
+    assert!(page.contains(&format!("{}</span> of 5,000 validation pictures", percent(&later))));
 }
 
 /// Of twenty test pictures as PNG files, at most one is taken for another digit.

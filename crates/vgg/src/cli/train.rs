@@ -280,4 +280,30 @@ mod tests {
         assert_eq!((options.recipe, options.batch_size, options.seed), (None, None, None));
         assert_eq!(options.model_dir.path(), Path::new(MODEL_DIR));
     }
+
+    /// What a report gives as the command to repeat a run can be typed, and asks for that run.
+    #[test]
+    fn the_command_of_a_report_is_understood() {
+        use clap::Parser;
+        use vgg::train::config::{DataConfig, RunConfig};
+        use vgg::train::{Config, Recipe};
+        let network = vgg::Network::new("vgg11", "paper", vgg::Shape::new(28, 28, 1), 2).unwrap();
+        let data = DataConfig {
+            source: "/some/where".into(),
+            fingerprint: "0".repeat(64),
+            class_names: vec!["a".into(), "b".into()],
+        };
+        let run = RunConfig { seed: 7, batch_size: 10, steps: 33, precision: "f32".into() };
+        let overrides = Overrides { learning_rate: Some(0.5), ..Overrides::default() };
+        let recipe = Recipe::from_row(recipe_row("tutorial").unwrap()).with(&overrides);
+        let command = vgg::report::origin::command(&Config::new(&network, data, recipe, run), 100);
+        let cli = super::super::Cli::try_parse_from(command.split(' ')).unwrap();
+        let super::super::Verb::Train(arguments) = cli.verb else { panic!("another verb") };
+        let options = arguments.options();
+        assert_eq!(options.data, Some(Source::Folder("/some/where".into())));
+        assert_eq!((options.arch.as_deref(), options.head.as_deref()), (Some("vgg11"), Some("paper")));
+        assert_eq!((options.recipe.as_deref(), options.overrides), (Some("tutorial"), overrides));
+        assert_eq!((options.length, options.batch_size), (Some(Length::Steps(33)), Some(10)));
+        assert_eq!((options.seed, options.precision), (Some(7), Some(Precision::F32)));
+    }
 }

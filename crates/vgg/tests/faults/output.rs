@@ -110,6 +110,46 @@ const FAULTS: &[Fault] = &[
         },
         ["cannot write standard output", "No space left on device", "check the disk"],
     ),
+    fault(
+        65,
+        "nothing was trained yet, and a report is asked for",
+        |place| place.run(&["report"]),
+        ["model", "holds no trained network", "train one first, or give the --model-dir of one"],
+    ),
+    fault(
+        74,
+        "a folder is in the place of the report",
+        |place| {
+            place.trained_with_one_checkpoint();
+            place.folder("model/report.html");
+            place.run(&["report"])
+        },
+        ["cannot write model/report.html", "Is a directory", "check its permissions"],
+    ),
+    fault(
+        74,
+        "the disk is full when the report is written",
+        |place| {
+            place.trained_with_one_checkpoint();
+            place.run_after(&most_blocks(2), &["report"])
+        },
+        ["cannot write model/report.html", "File too large", "the free space of its disk"],
+    ),
+    Fault {
+        title: "the report at the end of training cannot be written: the training stays",
+        happen: |place| {
+            place.trained();
+            place.folder("model/report.html");
+            place.run(&["train"])
+        },
+        exit: 0,
+        says: [
+            "warning: there is no report of this run: cannot write model/report.html",
+            "Is a directory",
+            "The network is in model",
+        ],
+        touches: &["model/"],
+    },
     Fault {
         title: "the disk is full when a checkpoint is written: those before stay",
         happen: |place| {

@@ -34,12 +34,12 @@ fn confusion(report: &Report) -> String {
             counted(times, "time")
         )
     };
-    let matrix = match classes {
-        ..=MOST_WITH_NUMBERS => matrix_table(report),
-        ..=MOST_DRAWN => {
-            format!("<div class=\"beside\">\n{}{}</div>\n", matrix_drawing(report), pairs(report))
-        }
-        _ => pairs(report),
+    let matrix = if classes <= MOST_WITH_NUMBERS {
+        matrix_table(report)
+    } else if classes <= MOST_DRAWN {
+        format!("<div class=\"beside\">\n{}{}</div>\n", matrix_drawing(report), pairs(report))
+    } else {
+        pairs(report)
     };
     format!("<section id=\"confusion\">\n<h2>What was taken for what</h2>\n{words}{matrix}</section>\n")
 }

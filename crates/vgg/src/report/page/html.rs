@@ -56,8 +56,8 @@ pub(super) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
         _ if seconds < 9.95 => format!("{seconds:.1}\u{a0}s"),
-        ..60 => format!("{whole}\u{a0}s"),
-        ..3_600 => format!("{}\u{a0}min {:02}\u{a0}s", whole / 60, whole % 60),
+        0..60 => format!("{whole}\u{a0}s"),
+        60..3_600 => format!("{}\u{a0}min {:02}\u{a0}s", whole / 60, whole % 60),
         _ => format!("{}\u{a0}h {:02}\u{a0}min", Thousands(whole / 3_600), whole / 60 % 60),
     }
 }

@@ -12,6 +12,7 @@ mod training;
 use super::scores::wilson_interval;
 use super::{Occasion, Report};
 use html::{Percent, count, counted, duration, name, text};
+use std::path::Path;
 use vgg_data::Split;
 
 /// Colours, sizes and letters.
@@ -20,7 +21,7 @@ const STYLE: &str = include_str!("style.css");
 /// The whole page.
 pub(super) fn page(report: &Report) -> String {
     let accuracy = Percent(share_right(report));
-    let title = format!("{} on {}: {accuracy}", name(&report.config.network.name), name(&report.data_name));
+    let title = format!("{} on {}: {accuracy}", name(&report.config.network.name), data_name(report));
     let sections = [
         training::section(report),
         classes::sections(report),
@@ -56,6 +57,12 @@ fn split_word(split: Split) -> &'static str {
     }
 }
 
+/// What the data are called: of a folder the last part, as the whole path stands at the end of the page.
+fn data_name(report: &Report) -> String {
+    let path = Path::new(&report.data_name);
+    path.file_name().map_or_else(|| name(&report.data_name), |last| name(&last.to_string_lossy()))
+}
+
 /// A class's name.
 fn class_name(report: &Report, class: usize) -> String {
     report.config.data.class_names.get(class).map_or_else(|| class.to_string(), |raw| name(raw))
@@ -78,7 +85,7 @@ fn header(report: &Report) -> String {
         sources::looked_at(report),
         facts(report),
         network = name(&report.config.network.name),
-        data = name(&report.data_name),
+        data = data_name(report),
         accuracy = Percent(share_right(report)),
         pictures = count(pictures),
         split = split_word(report.split),
