@@ -65,6 +65,16 @@ impl Checkpoint {
         self.manifest.hash_of(set.file_name()).is_some()
     }
 
+    /// The network that the tensors belong to.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The SHA-256 of the file of a set; `None` when the checkpoint does not have it.
+    pub fn hash(&self, set: TensorSet) -> Option<&str> {
+        self.manifest.hash_of(set.file_name())
+    }
+
     /// Hands every parameter's values to `take`, with the parameter's position in
     /// [`Network::parameters`], in the layout of [`vgg_arch::Parameter::shape`]. Memory for the
     /// largest parameter is all that it needs. The hash is checked again; after an error some
@@ -184,22 +194,27 @@ pub fn load_newest(model_dir: &ModelDir, network: &Network) -> Result<Option<New
     }
 }
 
-/// Deletes all but the newest `keep` checkpoints (at least one) and gives the directories that are
-/// gone. Call it while holding the [lock](crate::lock()).
+/// Deletes all but the newest `keep` checkpoints (at least one) and that of step `spared`, and gives the
+/// directories that are gone. Call it while holding the [lock](crate::lock()).
 ///
 /// # Errors
 /// The newest does not verify, then nothing is deleted; trouble with renaming or removing.
-pub fn prune(model_dir: &ModelDir, keep: usize) -> Result<Vec<PathBuf>, CheckpointError> {
-    let (storage, mut checkpoints) = (model_dir.storage(), list(model_dir)?);
-    let surplus = checkpoints.len().saturating_sub(keep.max(1));
-    if surplus == 0 {
+pub fn prune(
+    model_dir: &ModelDir,
+    keep: usize,
+    spared: Option<u64>,
+) -> Result<Vec<PathBuf>, CheckpointError> {
+    let (storage, mut surplus) = (model_dir.storage(), list(model_dir)?);
+    let newest = surplus.last().map(|(_, path)| path.clone());
+    surplus.truncate(surplus.len().saturating_sub(keep.max(1)));
+    surplus.retain(|(step, _)| Some(*step) != spared);
+    if surplus.is_empty() {
         return Ok(Vec::new());
     }
-    if let Some((_, newest)) = checkpoints.last() {
-        Manifest::read(storage, newest)?.check_files(storage, newest)?;
+    if let Some(newest) = newest {
+        Manifest::read(storage, &newest)?.check_files(storage, &newest)?;
     }
-    checkpoints.truncate(surplus);
-    checkpoints.into_iter().map(|(_, path)| discard(storage, &path).map(|()| path)).collect()
+    surplus.into_iter().map(|(_, path)| discard(storage, &path).map(|()| path)).collect()
 }
 
 /// Takes the checkpoint `path` of `model_dir`, which cannot be used, out of the way: it is renamed to

@@ -29,10 +29,15 @@ pub struct CheckpointState {
     /// What else the trainer compares when it resumes, by name: batch size, fingerprint of the
     /// data, digest of the configuration. Kept and given back as it is.
     pub run: BTreeMap<String, String>,
+    /// What the trainer has found out on the way and needs to go on, by name. Not compared, kept and
+    /// given back as it is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub progress: BTreeMap<String, String>,
 }
 
 impl CheckpointState {
-    /// The state of `network` after `global_step` updates, with an empty [`CheckpointState::run`].
+    /// The state of `network` after `global_step` updates, with empty [`CheckpointState::run`]
+    /// and [`CheckpointState::progress`].
     pub fn new(network: &Network, global_step: u64, seed: u64) -> Self {
         Self {
             format_version: FORMAT_VERSION,
@@ -40,6 +45,7 @@ impl CheckpointState {
             global_step,
             seed,
             run: BTreeMap::new(),
+            progress: BTreeMap::new(),
         }
     }
 }

@@ -202,11 +202,22 @@ fn an_error_of_the_caller_comes_back_and_nothing_is_left() {
 fn prune_keeps_the_newest_five() {
     let dir = tempfile::tempdir().unwrap();
     let paths: Vec<_> = (1..=8).map(|step| save_at(dir.path(), step)).collect();
-    assert_eq!(prune(&dir.path().into(), 5).unwrap(), paths[..3]);
-    assert_eq!(prune(&dir.path().into(), 5).unwrap(), [] as [&Path; 0]);
+    assert_eq!(prune(&dir.path().into(), 5, None).unwrap(), paths[..3]);
+    assert_eq!(prune(&dir.path().into(), 5, None).unwrap(), [] as [&Path; 0]);
     assert_eq!(names(dir.path()), (4..=8).map(|step| format!("ckpt-{step:09}")).collect::<Vec<_>>());
-    prune(&dir.path().into(), 0).unwrap();
+    prune(&dir.path().into(), 0, None).unwrap();
     assert_eq!(names(dir.path()), ["ckpt-000000008"], "one is always kept");
+}
+
+#[test]
+fn prune_spares_one_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths: Vec<_> = (1..=6).map(|step| save_at(dir.path(), step)).collect();
+    let deleted = [1, 3].map(|step: usize| paths[step - 1].clone());
+    assert_eq!(prune(&dir.path().into(), 3, Some(2)).unwrap(), deleted);
+    assert_eq!(names(dir.path()), [2, 4, 5, 6].map(|step| format!("ckpt-{step:09}")));
+    // It counts as any other when it is among the newest.
+    assert_eq!(prune(&dir.path().into(), 2, Some(6)).unwrap(), [paths[1].clone(), paths[3].clone()]);
 }
 
 #[test]
@@ -216,7 +227,7 @@ fn prune_deletes_nothing_while_the_newest_is_damaged() {
     let mut bytes = fs::read(paths[2].join("weights.safetensors")).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(paths[2].join("weights.safetensors"), bytes).unwrap();
-    assert!(matches!(prune(&dir.path().into(), 1), Err(CheckpointError::Damaged { .. })));
+    assert!(matches!(prune(&dir.path().into(), 1, None), Err(CheckpointError::Damaged { .. })));
     assert_eq!(names(dir.path()).len(), 3);
 }
 
@@ -232,7 +243,7 @@ fn what_is_set_aside_is_kept_and_neither_listed_nor_counted() {
     }
     assert_eq!(kept[0], dir.path().join("damaged-ckpt-000000002"));
     assert_eq!(list(&dir.path().into()).unwrap().len(), 1);
-    assert!(prune(&dir.path().into(), 1).unwrap().is_empty());
+    assert!(prune(&dir.path().into(), 1, None).unwrap().is_empty());
     sweep(&dir.path().into()).unwrap();
     assert!(kept.iter().all(|path| path.join("weights.safetensors").exists()));
     assert!(kept[1] != kept[0] && kept[2] != kept[1]);

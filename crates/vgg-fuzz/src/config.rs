@@ -1,16 +1,20 @@
-//! The configuration of a run.
+//! The configuration of a run, and a file of settings, which has the same keys.
 
 use crate::{check_message, scratch};
 use std::fs;
-use vgg_train::Config;
+use vgg_train::{Config, TrainOptions};
 
-/// A `config.toml`.
+/// A `config.toml`, and the same bytes as a file of settings.
 ///
 /// # Panics
 /// When the reader does what it must not.
 pub fn config(data: &[u8]) {
     scratch::with_folder("run", |run| {
         fs::write(run.join("config.toml"), data).expect("the temporary folder takes a file");
+        let path = run.join("config.toml");
+        if let Err(error) = TrainOptions::new("model").with_settings_of(&path) {
+            check_message(&error, "config.toml");
+        }
         let model_dir = run.into();
         match Config::load(&model_dir) {
             Ok(config) => {

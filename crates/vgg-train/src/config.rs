@@ -7,15 +7,16 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use vgg_arch::text::one_line;
-use vgg_arch::{Network, Shape};
-use vgg_data::Source;
+use vgg_arch::{Layer, Network, Shape};
+use vgg_data::{DataOptions, SeededSplit, Source};
+use vgg_engine::Normalisation;
 use vgg_formats::{CheckpointError, ModelDir, TensorSet};
 
 /// Name of the file in a model directory.
 pub const CONFIG_FILE: &str = "config.toml";
 
-/// Version of the file's layout, raised when an older program could misread a newer file.
-const VERSION: u32 = 1;
+/// Version of the file's layout, raised when a program could misread the file of another.
+pub(crate) const VERSION: u32 = 2;
 
 /// Longest run: more steps than time would allow, and few enough for every random stream.
 const MAX_STEPS: u64 = 1 << 40;
@@ -66,6 +67,18 @@ pub struct DataConfig {
     pub fingerprint: String,
     /// Name of each class, in the order of the labels.
     pub class_names: Vec<String>,
+    /// Most pictures of each split, when not all of them are used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Mean of each channel of the training pictures, where a byte of 255 is 1, when pixels are normalised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<Vec<f64>>,
+    /// Standard deviation, in the same way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deviation: Option<Vec<f64>>,
+    /// How validation and test were taken from the training pictures, where that was by chance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<SeededSplit>,
 }
 
 /// The numbers of a run.
@@ -80,6 +93,25 @@ pub struct RunConfig {
     pub steps: u64,
     /// Format of the operands of products, such as `f32`.
     pub precision: String,
+    /// The first so many convolutions and dense layers keep their weights.
+    pub freeze: usize,
+    /// Whether the run is a check on one batch that is trained on again and again.
+    pub overfit_batch: bool,
+    /// The trained network from which weights were taken at the start, if any were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<InitFrom>,
+}
+
+/// A trained network from which the weights of another run start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitFrom {
+    /// Where it is kept.
+    pub model_dir: String,
+    /// Updates that made it.
+    pub step: u64,
+    /// SHA-256 of the file of its weights.
+    pub weights: String,
 }
 
 impl Config {
@@ -108,12 +140,9 @@ impl Config {
             Err(error) => return Err(error.into()),
         };
         let text = String::from_utf8(bytes).map_err(|_| damaged(&path, "it is not text in UTF-8"))?;
+        check_version(&path, &text)?;
         let config: Self =
             toml::from_str(&text).map_err(|error| damaged(&path, &with_line(&error, &text)))?;
-        if config.version != VERSION {
-            let reason = format!("its version is {}, this program understands {VERSION}", config.version);
-            return Err(damaged(&path, &reason));
-        }
         config.check().map_err(|error| damaged(&path, &error.to_string()))?;
         if config.run.precision == "auto" {
             return Err(damaged(&path, "its precision is auto, but a run keeps the one that it began with"));
@@ -141,11 +170,32 @@ impl Config {
         self.recipe.momentum > 0.0
     }
 
+    /// How the data of this run are opened, so that its pictures are those of the network.
+    pub fn data_options(&self) -> DataOptions {
+        let Shape { height, width, .. } = self.network.input;
+        DataOptions {
+            image_size: Some([height, width]),
+            limit: self.data.limit,
+            split: self.data.split.unwrap_or_default(),
+            ..DataOptions::default()
+        }
+    }
+
+    /// What pixels become before the first layer, in training, evaluation and prediction alike.
+    pub(crate) fn normalisation(&self) -> Option<Normalisation> {
+        let single = |values: &Option<Vec<f64>>| {
+            values.as_ref().map(|values| values.iter().map(|&value| value as f32).collect())
+        };
+        Some(Normalisation { mean: single(&self.data.mean)?, deviation: single(&self.data.deviation)? })
+    }
+
     /// The tensors that a checkpoint of this run holds.
     pub(crate) fn tensor_sets(&self) -> &'static [TensorSet] {
-        match self.has_momentum() {
-            true => &[TensorSet::Weights, TensorSet::Momentum],
-            false => &[TensorSet::Weights],
+        match (self.has_momentum(), self.recipe.has_average()) {
+            (true, true) => &[TensorSet::Weights, TensorSet::Momentum, TensorSet::Average],
+            (true, false) => &[TensorSet::Weights, TensorSet::Momentum],
+            (false, true) => &[TensorSet::Weights, TensorSet::Average],
+            (false, false) => &[TensorSet::Weights],
         }
     }
 
@@ -164,7 +214,7 @@ impl Config {
     /// [`TrainError::Usage`], or that of a name that nothing has; both name the value.
     pub fn check(&self) -> Result<(), TrainError> {
         self.recipe.check()?;
-        self.build_network()?;
+        let network = self.build_network()?;
         precision_named(&self.run.precision)?;
         self.data.source.parse::<Source>()?;
         let RunConfig { seed, batch_size, steps, .. } = self.run;
@@ -180,6 +230,14 @@ impl Config {
         if i64::try_from(seed).is_err() {
             return Err(TrainError::Usage(format!("the seed is {seed}; give one of at most {}", i64::MAX)));
         }
+        self.check_freeze(&network)?;
+        self.check_normalisation()?;
+        if self.run.overfit_batch && self.recipe.early_stop > 0 {
+            return Err(TrainError::Usage(
+                "a check on one batch has no validation accuracy that could end it early; leave out the early stop"
+                    .to_owned(),
+            ));
+        }
         if self.data.class_names.len() != self.network.classes {
             return Err(TrainError::Usage(format!(
                 "there are {} class names for {} classes; give each class one name",
@@ -190,6 +248,39 @@ impl Config {
         Ok(())
     }
 
+    /// Something must be left to train.
+    fn check_freeze(&self, network: &Network) -> Result<(), TrainError> {
+        let layers = trained_layers(network);
+        if self.run.freeze < layers {
+            return Ok(());
+        }
+        Err(TrainError::Usage(format!(
+            "{} layers are frozen, but {} has {layers} with weights, of which one at least must learn; freeze fewer",
+            self.run.freeze, network.name
+        )))
+    }
+
+    /// The constants are there when pixels are normalised, and can be divided by.
+    fn check_normalisation(&self) -> Result<(), TrainError> {
+        let DataConfig { mean, deviation, .. } = &self.data;
+        let channels = self.network.input.channels;
+        let fits = |values: &Option<Vec<f64>>, least: f64| {
+            values.as_ref().is_some_and(|values| {
+                values.len() == channels && values.iter().all(|value| (least..=1.0).contains(value))
+            })
+        };
+        let (has_none, has_both) =
+            (mean.is_none() && deviation.is_none(), fits(mean, 0.0) && fits(deviation, 1e-6));
+        if if self.recipe.normalise { has_both } else { has_none } {
+            return Ok(());
+        }
+        Err(TrainError::Usage(format!(
+            "data.mean is {mean:?} and data.deviation {deviation:?}, but with recipe.normalise {} there must be {}",
+            self.recipe.normalise,
+            if self.recipe.normalise { "one number of each for every channel" } else { "none" }
+        )))
+    }
+
     /// What differs between this saved configuration and the one asked for, as
     /// `key (saved …, asked …)`; `None` when nothing does.
     ///
@@ -197,6 +288,13 @@ impl Config {
     /// When one of them has a value that its file cannot hold.
     pub fn differences(&self, asked: &Self) -> Result<Option<String>, TrainError> {
         let (mut saved_values, mut asked_values) = (self.identity()?, asked.identity()?);
+        // What follows from something that differs need not be said.
+        if self.data.fingerprint != asked.data.fingerprint || self.recipe.normalise != asked.recipe.normalise
+        {
+            for values in [&mut saved_values, &mut asked_values] {
+                values.retain(|key, _| key != "data.mean" && key != "data.deviation");
+            }
+        }
         if self.data.fingerprint != asked.data.fingerprint {
             for (values, config) in [(&mut saved_values, self), (&mut asked_values, asked)] {
                 values.insert("data.source".to_owned(), config.data.source.clone());
@@ -244,7 +342,7 @@ pub(crate) fn differences(
 }
 
 /// Collects the values of a table under their dotted keys.
-fn flatten(prefix: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
+pub(crate) fn flatten(prefix: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
     match value {
         toml::Value::Table(table) => {
             for (key, value) in table {
@@ -258,6 +356,35 @@ fn flatten(prefix: &str, value: &toml::Value, into: &mut BTreeMap<String, String
     }
 }
 
+/// How many convolutions and dense layers a network has.
+pub(crate) fn trained_layers(network: &Network) -> usize {
+    network
+        .layers
+        .iter()
+        .filter(|layer| matches!(layer, Layer::Convolution { .. } | Layer::Dense { .. }))
+        .count()
+}
+
+/// Refuses the file of another version before its keys are looked at: they may be others.
+fn check_version(path: &Path, text: &str) -> Result<(), TrainError> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    match toml::from_str::<Versioned>(text) {
+        Ok(Versioned { version }) if version < VERSION => Err(TrainError::Incompatible(format!(
+            "{} is of version {version}, which an earlier program wrote and this one cannot go on with: it \
+             understands {VERSION}; train anew in another --model-dir",
+            one_line(&path.display().to_string(), LONGEST_PART)
+        ))),
+        Ok(Versioned { version }) if version > VERSION => {
+            Err(damaged(path, &format!("its version is {version}, this program understands {VERSION}")))
+        }
+        // A file without a version, or that is no TOML at all, gets the message of the whole.
+        _ => Ok(()),
+    }
+}
+
 fn damaged(path: &Path, reason: &str) -> TrainError {
     TrainError::Incompatible(format!(
         "{} cannot be used: {}; restore the file, or give another --model-dir",
@@ -267,14 +394,14 @@ fn damaged(path: &Path, reason: &str) -> TrainError {
 }
 
 /// What is wrong with TOML text, and in which line.
-fn with_line(error: &toml::de::Error, text: &str) -> String {
+pub(crate) fn with_line(error: &toml::de::Error, text: &str) -> String {
     let message = error.message().replace('\n', ", ");
     let before = error.span().and_then(|span| text.get(..span.start));
     before.map_or(message.clone(), |before| format!("line {}: {message}", before.matches('\n').count() + 1))
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::recipe::RECIPES;
     use std::fs;
@@ -285,9 +412,35 @@ mod tests {
             source: "mnist".into(),
             fingerprint: "01234567".repeat(8),
             class_names: vec!["a".into(), "\"b\"\n".into()],
+            limit: None,
+            mean: None,
+            deviation: None,
+            split: None,
         };
-        let run = RunConfig { seed: 7, batch_size: 100, steps: 1100, precision: "f32".into() };
-        Config::new(&network, data, Recipe::from_row(&RECIPES[1]), run)
+        let run = RunConfig {
+            seed: 7,
+            batch_size: 100,
+            steps: 1100,
+            precision: "f32".into(),
+            freeze: 0,
+            overfit_batch: false,
+            init_from: None,
+        };
+        Config::new(&network, data, RECIPES[1].recipe.clone(), run)
+    }
+
+    /// One in which everything is given that may be left out.
+    pub(crate) fn full_config() -> Config {
+        let mut config = config();
+        let split = SeededSplit { seed: 3, validation: 0.2, test: 0.1 };
+        config.data.limit = Some(50);
+        (config.data.mean, config.data.deviation) = (Some(vec![0.1 + 0.2]), Some(vec![1.0 / 3.0]));
+        config.data.split = Some(split);
+        config.recipe = RECIPES[2].recipe.clone();
+        config.run.freeze = 3;
+        config.run.init_from =
+            Some(InitFrom { model_dir: "/a/b".into(), step: 9, weights: "89abcdef".repeat(8) });
+        config
     }
 
     #[test]
@@ -295,8 +448,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Config::load(&folder.path().into()).unwrap(), None);
         assert_eq!(Config::load(&folder.path().join("missing").into()).unwrap(), None);
-        config().save(&folder.path().into()).unwrap();
-        assert_eq!(Config::load(&folder.path().into()).unwrap(), Some(config()));
+        for config in [full_config(), config()] {
+            config.check().unwrap();
+            config.save(&folder.path().into()).unwrap();
+            assert_eq!(Config::load(&folder.path().into()).unwrap(), Some(config));
+        }
         let files: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
         assert_eq!(files, [CONFIG_FILE]);
@@ -324,7 +480,14 @@ mod tests {
         for (bad, part) in [
             (good.replace("seed = 7", "seed = 7\ncolour = 1"), "colour"),
             (good.replace("seed = 7", "seed = -7"), "-7"),
-            (good.replace("version = 1", "version = 9"), "version is 9"),
+            (good.replace("version = 2", "version = 9"), "version is 9"),
+            (good.replace("version = 2", "version = 1"), "train anew in another --model-dir"),
+            ("version = 1\n[recipe]\nname = \"fast\"\n".into(), "is of version 1"),
+            (good.replace("freeze = 0", "freeze = 14"), "14 layers are frozen"),
+            (good.replace("normalise = false", "normalise = true"), "one number of each for every channel"),
+            (good.replace("source =", "mean = [0.5]\nsource ="), "there must be none"),
+            (good.replace("rotation = 0.0", "rotation = nan"), "rotation NaN"),
+            (good.replace("rotation = 0.0", "rotations = 0.0"), "rotations"),
             (good.replace("batch_size = 100", "batch_size = 0"), "batch size is 0"),
             (good.replace("steps = 1100", "steps = 0"), "0 steps"),
             (good.replace("learning_rate = 0.01", "learning_rate = nan"), "NaN"),

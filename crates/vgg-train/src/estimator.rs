@@ -2,18 +2,19 @@
 //! there, [`train`].
 
 use crate::config::Config;
+use crate::early_stop::Best;
 use crate::error::TrainError;
 use crate::evaluate::{Evaluation, evaluate_each};
 use crate::events::Listener;
 use crate::options::{TrainOptions, precision_named};
 use crate::predict::{Prediction, predict_views};
-use crate::start::{Prepared, restore};
+use crate::start::{Prepared, read_weights};
 use crate::views::Views;
 use std::sync::atomic::AtomicBool;
 use vgg_arch::{Network, Parameter};
 use vgg_data::{Dataset, Splits};
 use vgg_engine::{Engine, EngineError, EngineInfo, EngineOptions, Precision, State};
-use vgg_formats::{CheckpointError, ModelDir, TensorSet};
+use vgg_formats::{Checkpoint, CheckpointError, ModelDir};
 
 /// Makes an engine for a network; `&vgg_engine::cpu_engine` is one.
 pub type EngineFactory<'a> = &'a dyn Fn(&Network, &EngineOptions) -> Result<Box<dyn Engine>, EngineError>;
@@ -23,6 +24,7 @@ pub struct Estimator {
     config: Config,
     engine: Box<dyn Engine>,
     global_step: u64,
+    weights_hash: String,
     warnings: Vec<String>,
     views: Views,
 }
@@ -46,6 +48,10 @@ pub struct Trained {
     pub splits: Splits,
     /// Why training ended.
     pub ending: Ending,
+    /// Updates made by now. The estimator may be an earlier and better one.
+    pub global_step: u64,
+    /// Whether there is nothing left to train: the run has its whole length, or ended early.
+    pub complete: bool,
 }
 
 /// Why training ended.
@@ -53,6 +59,9 @@ pub struct Trained {
 pub enum Ending {
     /// The run has its whole length.
     Finished,
+    /// Validation accuracy has not risen for as many epochs as [`Recipe::early_stop`](crate::Recipe::early_stop)
+    /// says.
+    EndedEarly,
     /// The step of [`TrainOptions::stop_at`] is reached.
     Stopped,
     /// The stop flag was set.
@@ -79,10 +88,13 @@ pub fn train(
 
 impl Estimator {
     pub(crate) fn new(config: Config, engine: Box<dyn Engine>, global_step: u64) -> Self {
-        Self { config, engine, global_step, warnings: Vec::new(), views: Views::AsTheyAre }
+        let (weights_hash, warnings, views) = (String::new(), Vec::new(), Views::AsTheyAre);
+        Self { config, engine, global_step, weights_hash, warnings, views }
     }
 
-    /// Opens the newest intact checkpoint of a model directory. Nothing in it is changed.
+    /// Opens the newest intact checkpoint of a model directory, or for a run that may end early the one
+    /// with the best validation accuracy. Where there is a mean of the weights, that is what is used. Nothing
+    /// in the directory is changed.
     ///
     /// # Errors
     /// When there is no run or no intact checkpoint, or the engine cannot be made.
@@ -105,16 +117,26 @@ impl Estimator {
             training: false,
             gradients: false,
             momentum: false,
+            normalisation: config.normalisation(),
             ..EngineOptions::default()
         };
         let mut engine = make_engine(&config.build_network()?, &engine_options)?;
         let newest = vgg_formats::load_newest(model_dir, engine.network())?.ok_or_else(untrained)?;
-        let global_step = restore(engine.as_mut(), &config, &newest.checkpoint, &[TensorSet::Weights])?;
+        let global_step = newest.checkpoint.state.global_step;
         let warning = |error: &CheckpointError| {
             format!("{error}. Using step {global_step}; what was learned after it is lost")
         };
-        let warnings = newest.skipped.iter().map(|(_, error)| warning(error)).collect();
-        Ok(Self { config, engine, global_step, warnings, views: Views::AsTheyAre })
+        let mut warnings: Vec<String> = newest.skipped.iter().map(|(_, error)| warning(error)).collect();
+        let checkpoint = match best_checkpoint(model_dir, &newest.checkpoint) {
+            Ok(best) => best.unwrap_or(newest.checkpoint),
+            Err(cause) => {
+                warnings.push(format!("{cause}. Using step {global_step}, the newest"));
+                newest.checkpoint
+            }
+        };
+        let weights_hash = read_weights(engine.as_mut(), &config, &checkpoint)?;
+        let (global_step, views) = (checkpoint.state.global_step, Views::AsTheyAre);
+        Ok(Self { config, engine, global_step, weights_hash, warnings, views })
     }
 
     /// What the user should know of: newer checkpoints that are damaged and were passed over.
@@ -163,6 +185,11 @@ impl Estimator {
         predict_views(self.engine.as_mut(), &self.config.data.class_names, self.views, images)
     }
 
+    /// SHA-256 of the file of the weights that are used; empty for a run that has just been trained.
+    pub(crate) fn weights_hash(&self) -> &str {
+        &self.weights_hash
+    }
+
     /// Everything that the run is.
     pub fn config(&self) -> &Config {
         &self.config
@@ -193,6 +220,20 @@ impl Estimator {
     pub fn global_step(&self) -> u64 {
         self.global_step
     }
+}
+
+/// The checkpoint with the best validation accuracy, when that is another than the newest; `Err` says why it
+/// cannot be used.
+fn best_checkpoint(model_dir: &ModelDir, newest: &Checkpoint) -> Result<Option<Checkpoint>, String> {
+    let best = Best::from_progress(&newest.state.progress);
+    let Some(step) = best.map(|best| best.step).filter(|&step| step != newest.state.global_step) else {
+        return Ok(None);
+    };
+    let checkpoints = vgg_formats::list(model_dir).map_err(|error| error.to_string())?;
+    let Some((_, path)) = checkpoints.into_iter().find(|(found, _)| *found == step) else {
+        return Err(format!("the best checkpoint, of step {step}, is not in {}", model_dir.path().display()));
+    };
+    vgg_formats::load(model_dir, &path, newest.network()).map(Some).map_err(|error| error.to_string())
 }
 
 /// A network trained in bf16 holds its weights in `f32`, so a machine that does not multiply bf16

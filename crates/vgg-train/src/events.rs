@@ -59,6 +59,8 @@ pub enum Event<'a> {
         /// Updates made.
         global_step: u64,
     },
+    /// Something that the user should know of how the run begins.
+    Note(&'a str),
     /// Something that the user should know, but that does not stop the run.
     Warning(&'a str),
 }

@@ -8,16 +8,21 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod early_stop;
 mod error;
 pub mod estimator;
 pub mod evaluate;
 pub mod events;
+mod init_from;
 pub mod log;
 mod metrics;
 pub mod options;
+pub mod overfit;
+pub mod overrides;
 pub mod predict;
 pub mod recipe;
 pub mod schedule;
+mod settings;
 mod start;
 pub mod tensorboard;
 mod train;
@@ -30,8 +35,9 @@ pub use evaluate::Evaluation;
 pub use events::{Event, Listener, RunInfo, StepReport};
 pub use log::Log;
 pub use metrics::METRICS_FILE;
-pub use options::{Length, PRECISIONS, TrainOptions, precision_named};
+pub use options::{Freeze, Length, PRECISIONS, TrainOptions, precision_named};
+pub use overrides::{AugmentationOverrides, Overrides, SETTINGS, Setting, SettingKind};
 pub use predict::Prediction;
-pub use recipe::{DEFAULT_RECIPE, Overrides, RECIPES, Recipe, RecipeRow};
+pub use recipe::{ClassWeights, DEFAULT_RECIPE, RECIPES, Recipe, RecipeRow};
 pub use schedule::Schedule;
 pub use views::Views;

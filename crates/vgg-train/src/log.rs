@@ -97,6 +97,7 @@ impl<W: Write> Listener for Log<W> {
             Event::Interrupted { global_step } => {
                 self.line(format_args!("Interrupted; all {global_step} steps are saved."));
             }
+            Event::Note(text) => self.line(format_args!("Note: {text}")),
             Event::Warning(text) => self.line(format_args!("Warning: {text}")),
             Event::Saving { .. } | Event::Evaluating { .. } => {}
         }

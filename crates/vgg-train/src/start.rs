@@ -4,18 +4,21 @@
 //! loads the newest checkpoint, writes the configuration and trains.
 
 use crate::config::{CONFIG_FILE, Config, differences};
+use crate::early_stop::{self, Best};
 use crate::error::TrainError;
 use crate::estimator::{Ending, EngineFactory, Estimator, Trained};
 use crate::events::{Event, Listener, Listeners, RunInfo};
+use crate::init_from::Start;
 use crate::metrics::{METRICS_FILE, Metrics};
 use crate::options::{TrainOptions, precision_named};
+use crate::overfit;
 use crate::tensorboard::{self, TensorBoard};
 use crate::train::{Run, state_of, train};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use vgg_data::Splits;
-use vgg_engine::{Engine, EngineOptions};
+use vgg_data::{Splits, stats};
+use vgg_engine::{Engine, EngineOptions, State};
 use vgg_formats::{Checkpoint, CheckpointError, Entry, LockGuard, ModelDir, TensorSet};
 
 /// A run that can begin.
@@ -25,12 +28,17 @@ pub(crate) struct Prepared {
     saved: Option<Config>,
     splits: Splits,
     engine: Box<dyn Engine>,
+    /// Whether the engine has weights to start with.
+    has_weights: bool,
+    /// What the user should know before it begins.
+    notes: Vec<String>,
 }
 
 /// What is known once the model directory is locked.
 struct Begun {
     metrics: Metrics,
     global_step: u64,
+    best: Option<Best>,
     warnings: Vec<String>,
 }
 
@@ -38,10 +46,13 @@ impl Prepared {
     /// Checks the options against a present run, opens the data and makes the engine.
     pub(crate) fn new(options: &TrainOptions, make_engine: EngineFactory<'_>) -> Result<Self, TrainError> {
         let saved = present_run(&options.model_dir)?;
+        let start = Start::open(options, saved.as_ref(), make_engine)?;
+        let completed = start.as_ref().filter(|_| saved.is_none()).map(|start| start.complete(options));
+        let options = completed.as_ref().unwrap_or(options);
         let source = options.source(saved.as_ref())?;
-        let splits = vgg_data::open(&source, &vgg_data::DataOptions::default())?;
+        let mut splits = vgg_data::open(&source, &options.data_options(saved.as_ref()))?;
         let (network, mut config) = options.resolve(saved.as_ref(), &splits, &source)?;
-        let engine = make_engine(&network, &engine_options(&config, options.threads)?)?;
+        let mut engine = make_engine(&network, &engine_options(&config, &splits, options.threads)?)?;
         let precision = engine.info().precision;
         if saved.is_some() && precision != config.run.precision {
             return Err(TrainError::Incompatible(format!(
@@ -53,7 +64,20 @@ impl Prepared {
         }
         // `auto` is settled now: the run keeps what it began with.
         config.run.precision = precision;
-        Ok(Self { config, saved, splits, engine })
+        let mut notes = std::mem::take(&mut splits.notes);
+        if let Some(start) = &start {
+            config.run.init_from = Some(start.record().clone());
+            engine.initialise(config.recipe.initialiser, config.run.seed);
+            notes.push(start.copy_into(engine.as_mut(), &config.data.class_names)?);
+            if config.recipe.has_average() {
+                engine.average(1.0)?;
+            }
+        }
+        options.check_expected(&config)?;
+        if config.run.overfit_batch {
+            splits.train = overfit::batch(&splits.train, config.run.batch_size, config.run.seed)?;
+        }
+        Ok(Self { config, saved, splits, engine, has_weights: start.is_some(), notes })
     }
 
     /// Locks the model directory and trains. When a new run cannot begin after all, ends before its
@@ -76,23 +100,61 @@ impl Prepared {
         let data = (begun.global_step == 0).then_some(&self.splits.train);
         let tensorboard = TensorBoard::new(model_dir, data);
         let mut listeners = Listeners { metrics: begun.metrics, others: listeners, tensorboard };
-        let result = self.run(options, (begun.global_step, &begun.warnings), &mut listeners, stop);
-        let (global_step, ending) = result.map_err(|error| after_divergence(error, model_dir, &missing))?;
+        let result =
+            self.run(options, (begun.global_step, begun.best), &begun.warnings, &mut listeners, stop);
+        let (global_step, best, ending) =
+            result.map_err(|error| after_divergence(error, model_dir, &missing))?;
         if ending == Ending::Interrupted && global_step == 0 {
             remove_new(model_dir, &missing);
         }
-        let estimator = Estimator::new(self.config, self.engine, global_step);
-        Ok(Trained { estimator, splits: self.splits, ending })
+        let steps_per_epoch = self.steps_per_epoch();
+        let patience = self.config.recipe.early_stop;
+        let complete = global_step >= self.config.run.steps
+            || early_stop::is_over(best, global_step, patience, steps_per_epoch);
+        let best_step = self.use_best(model_dir, global_step, best)?;
+        let estimator = Estimator::new(self.config, self.engine, best_step);
+        Ok(Trained { estimator, splits: self.splits, ending, complete, global_step })
     }
 
-    /// Says how the run begins, and trains; gives the number of updates made by now.
+    fn steps_per_epoch(&self) -> u64 {
+        self.splits.train.len().div_ceil(self.config.run.batch_size) as u64
+    }
+
+    /// Leaves in the engine what evaluation and prediction are to use: the weights of the best evaluation
+    /// where a run may end early, and the mean of the weights where there is one. Gives the updates that
+    /// made them.
+    fn use_best(
+        &mut self,
+        model_dir: &ModelDir,
+        global_step: u64,
+        best: Option<Best>,
+    ) -> Result<u64, TrainError> {
+        let (config, engine) = (&self.config, self.engine.as_mut());
+        let other = best.filter(|best| best.step != global_step);
+        if let Some(step) = other.map(|best| best.step)
+            && let Some((_, path)) = vgg_formats::list(model_dir)?.into_iter().find(|(found, _)| *found == step)
+            // One that is damaged is no reason to lose what was trained after it.
+            && let Ok(checkpoint) = vgg_formats::load(model_dir, &path, engine.network())
+        {
+            read_weights(engine, config, &checkpoint)?;
+            return Ok(step);
+        }
+        if config.recipe.has_average() {
+            engine.swap_average()?;
+        }
+        Ok(global_step)
+    }
+
+    /// Says how the run begins, and trains; gives the number of updates made by now, and the best
+    /// evaluation where a run may end early.
     fn run(
         &mut self,
         options: &TrainOptions,
-        (global_step, warnings): (u64, &[String]),
+        (global_step, best): (u64, Option<Best>),
+        warnings: &[String],
         listeners: &mut Listeners<'_, '_>,
         stop: &AtomicBool,
-    ) -> Result<(u64, Ending), TrainError> {
+    ) -> Result<(u64, Option<Best>, Ending), TrainError> {
         let steps = self.config.run.steps;
         let end = options.stop_at.map_or(steps, |step| step.min(steps));
         let info = self.engine.info();
@@ -102,13 +164,16 @@ impl Prepared {
             engine: &info,
             global_step,
             end,
-            steps_per_epoch: self.splits.train.len().div_ceil(self.config.run.batch_size) as u64,
+            steps_per_epoch: self.steps_per_epoch(),
         };
         for warning in warnings {
             listeners.tell(&Event::Warning(warning))?;
         }
         let event = if self.saved.is_some() { Event::Resumed(&run_info) } else { Event::Started(&run_info) };
         listeners.tell(&event)?;
+        for note in &self.notes {
+            listeners.tell(&Event::Note(note))?;
+        }
         let mut run = Run {
             model_dir: &options.model_dir,
             config: &self.config,
@@ -117,17 +182,19 @@ impl Prepared {
             global_step,
             end,
             save_every: options.save_every,
-            evaluate_epochs: options.evaluate_epochs,
+            evaluate_epochs: options.evaluate_epochs && !self.config.run.overfit_batch,
+            best,
         };
         let ending = train(&mut run, listeners, stop)?;
-        Ok((run.global_step, ending))
+        Ok((run.global_step, run.best, ending))
     }
 
     /// Brings engine and files of the locked model directory to where the run stands.
     fn begin(&mut self, model_dir: &ModelDir, lock: &mut LockGuard) -> Result<Begun, TrainError> {
         let (config, engine) = (&self.config, self.engine.as_mut());
-        let (mut global_step, mut skipped) = (0, Vec::new());
+        let (mut global_step, mut best, mut skipped) = (0, None, Vec::new());
         match vgg_formats::load_newest(model_dir, engine.network())? {
+            None if self.has_weights => {}
             None => engine.initialise(config.recipe.initialiser, config.run.seed),
             Some(newest) => {
                 skipped = newest.skipped;
@@ -137,7 +204,8 @@ impl Prepared {
                 if let Some(at) = skipped.iter().position(unreadable) {
                     return Err(skipped.swap_remove(at).1.into());
                 }
-                global_step = restore(engine, config, &newest.checkpoint, config.tensor_sets())?;
+                global_step = restore(engine, config, &newest.checkpoint)?;
+                best = Best::from_progress(&newest.checkpoint.state.progress);
             }
         }
         // Nothing can be refused any more: from here on the directory is changed.
@@ -156,7 +224,7 @@ impl Prepared {
         }
         vgg_formats::sweep(model_dir)?;
         let metrics = Metrics::open(model_dir, global_step)?;
-        Ok(Begun { metrics, global_step, warnings })
+        Ok(Begun { metrics, global_step, best, warnings })
     }
 }
 
@@ -179,7 +247,7 @@ fn present_run(model_dir: &ModelDir) -> Result<Option<Config>, TrainError> {
     Ok(saved)
 }
 
-fn engine_options(config: &Config, threads: usize) -> Result<EngineOptions, TrainError> {
+fn engine_options(config: &Config, splits: &Splits, threads: usize) -> Result<EngineOptions, TrainError> {
     Ok(EngineOptions {
         batch_size: config.run.batch_size,
         threads,
@@ -187,11 +255,15 @@ fn engine_options(config: &Config, threads: usize) -> Result<EngineOptions, Trai
         training: true,
         gradients: false,
         momentum: config.has_momentum(),
-        ..EngineOptions::default()
+        averaging: config.recipe.has_average(),
+        normalisation: config.normalisation(),
+        label_smoothing: config.recipe.label_smoothing as f32,
+        class_weights: config.recipe.class_weights.of(&stats::class_counts(&splits.train)),
+        frozen: config.run.freeze,
     })
 }
 
-/// Loads tensors into an engine, and gives the number of updates that made them.
+/// Loads all that a run goes on with into an engine, and gives the number of updates that made it.
 ///
 /// # Errors
 /// When the checkpoint was made by a run with another configuration, or cannot be read.
@@ -199,18 +271,38 @@ pub(crate) fn restore(
     engine: &mut dyn Engine,
     config: &Config,
     checkpoint: &Checkpoint,
-    sets: &[TensorSet],
 ) -> Result<u64, TrainError> {
+    check_identity(config, checkpoint)?;
+    for &set in config.tensor_sets() {
+        checkpoint.read(set, |parameter, values| engine.write(state_of(set), parameter, values))?;
+    }
+    Ok(checkpoint.state.global_step)
+}
+
+/// Loads what evaluation and prediction use as the weights of an engine, and gives the SHA-256 of its file.
+///
+/// # Errors
+/// As [`restore`].
+pub(crate) fn read_weights(
+    engine: &mut dyn Engine,
+    config: &Config,
+    checkpoint: &Checkpoint,
+) -> Result<String, TrainError> {
+    check_identity(config, checkpoint)?;
+    let set = if config.recipe.has_average() { TensorSet::Average } else { TensorSet::Weights };
+    checkpoint.read(set, |parameter, values| engine.write(State::Weight, parameter, values))?;
+    Ok(checkpoint.hash(set).unwrap_or_default().to_owned())
+}
+
+/// Refuses a checkpoint of another configuration.
+fn check_identity(config: &Config, checkpoint: &Checkpoint) -> Result<(), TrainError> {
     if let Some(differences) = differences(&checkpoint.state.run, &config.identity()?) {
         return Err(TrainError::Incompatible(format!(
             "{} was made by a run with other options than {CONFIG_FILE} says: {differences}; restore the file",
             checkpoint.path.display()
         )));
     }
-    for &set in sets {
-        checkpoint.read(set, |parameter, values| engine.write(state_of(set), parameter, values))?;
-    }
-    Ok(checkpoint.state.global_step)
+    Ok(())
 }
 
 /// Takes back what a run that diverged must not leave: the checkpoint whose weights gave the bad

@@ -5,13 +5,14 @@
 //! bits as one that was never interrupted.
 
 use crate::config::Config;
+use crate::early_stop::{self, Best};
 use crate::error::TrainError;
 use crate::estimator::Ending;
 use crate::evaluate::evaluate;
 use crate::events::{Event, Listeners, StepReport};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use vgg_data::{Augmentation, Loader, Splits, TrainingBatch, prefetch};
+use vgg_data::{Loader, Splits, TrainingBatch, prefetch};
 use vgg_engine::{Dropout, Engine, EngineError, Outcome, State};
 use vgg_formats::{CheckpointError, CheckpointState, ModelDir, TensorSet};
 
@@ -36,6 +37,8 @@ pub(crate) struct Run<'a> {
     pub(crate) end: u64,
     pub(crate) save_every: Option<u64>,
     pub(crate) evaluate_epochs: bool,
+    /// The best evaluation so far, where the run may end early.
+    pub(crate) best: Option<Best>,
 }
 
 /// Trains until the run's end, or until `stop` is set, and saves.
@@ -44,19 +47,21 @@ pub(crate) fn train(
     listeners: &mut Listeners<'_, '_>,
     stop: &AtomicBool,
 ) -> Result<Ending, TrainError> {
-    let (total, seed, splits) = (run.config.run.steps, run.config.run.seed, run.splits);
+    let (recipe, total, seed, splits) =
+        (&run.config.recipe, run.config.run.steps, run.config.run.seed, run.splits);
     let loader = Loader::new(splits.train.len(), run.config.run.batch_size, seed)?;
     let steps_per_epoch = loader.steps_per_epoch();
     let mut saves = Saves { step: run.global_step, time: Instant::now(), failed: 0 };
     let mut last_loss = None;
-    prefetch(loader, &splits.train, &Augmentation::NONE, run.global_step..run.end, |batches| {
-        while !stop.load(Ordering::Relaxed) {
+    prefetch(loader, &splits.train, &recipe.augmentation, run.global_step..run.end, |batches| {
+        while !stop.load(Ordering::Relaxed) && !run.is_over(steps_per_epoch) {
             let begin = Instant::now();
             let Some(&TrainingBatch { step, ref images, ref labels }) = batches.next_batch() else { break };
-            let rule = run.config.recipe.update_rule(step, total);
+            let rule = recipe.update_rule(step, total);
             let outcome = run.engine.train_step(images, labels, Dropout { seed, step }, &rule);
             let outcome = unless_diverged(outcome, step)?;
             run.global_step += 1;
+            run.average()?;
             last_loss = Some(outcome.loss);
             listeners.tell(&Event::Step(&StepReport {
                 global_step: run.global_step,
@@ -67,16 +72,31 @@ pub(crate) fn train(
                 learning_rate: rule.learning_rate,
                 seconds: begin.elapsed().as_secs_f64(),
             }))?;
-            if run.evaluate_epochs && run.global_step.is_multiple_of(steps_per_epoch) {
-                evaluate_validation(run, listeners)?;
-            }
-            if is_save_due(run.save_every, run.global_step, saves.time.elapsed()) {
+            let ends_epoch = run.global_step.is_multiple_of(steps_per_epoch);
+            let is_best = run.evaluate_epochs && ends_epoch && evaluate_validation(run, listeners)?;
+            if is_best || is_save_due(run.save_every, run.global_step, saves.time.elapsed()) {
                 saves.save_or_warn(run, listeners)?;
             }
         }
         saves.save(run, listeners)?;
-        conclude(run, last_loss, listeners)
+        conclude(run, last_loss, steps_per_epoch, listeners)
     })?
+}
+
+impl Run<'_> {
+    /// Whether the run is to end before its length.
+    fn is_over(&self, steps_per_epoch: u64) -> bool {
+        early_stop::is_over(self.best, self.global_step, self.config.recipe.early_stop, steps_per_epoch)
+    }
+
+    /// Takes the new weights into their mean, where there is one and it is time.
+    fn average(&mut self) -> Result<(), TrainError> {
+        let Some(share) = self.config.recipe.average_share(self.global_step) else { return Ok(()) };
+        self.engine.average(share).map_err(|error| match error {
+            EngineError::Diverged => TrainError::diverged(error.to_string(), self.global_step),
+            error => error.into(),
+        })
+    }
 }
 
 /// The outcome of a step that began after `step` updates, unless there are numbers that are not finite:
@@ -94,24 +114,27 @@ fn unless_diverged(outcome: Result<Outcome, EngineError>, step: u64) -> Result<O
 fn conclude(
     run: &Run<'_>,
     loss: Option<f32>,
+    steps_per_epoch: u64,
     listeners: &mut Listeners<'_, '_>,
 ) -> Result<Ending, TrainError> {
-    let global_step = run.global_step;
-    if global_step < run.end {
+    let (global_step, is_over) = (run.global_step, run.is_over(steps_per_epoch));
+    if global_step < run.end && !is_over {
         listeners.tell(&Event::Interrupted { global_step })?;
         return Ok(Ending::Interrupted);
     }
     listeners.tell(&Event::Finished { global_step, loss })?;
     Ok(match loss {
         None => Ending::NothingToDo,
-        Some(_) if global_step < run.config.run.steps => Ending::Stopped,
-        Some(_) => Ending::Finished,
+        Some(_) if global_step >= run.config.run.steps => Ending::Finished,
+        Some(_) if is_over => Ending::EndedEarly,
+        Some(_) => Ending::Stopped,
     })
 }
 
-/// Evaluates the validation split, to its end even when training is to stop: a run that goes on
-/// would not come back to it.
-fn evaluate_validation(run: &mut Run<'_>, listeners: &mut Listeners<'_, '_>) -> Result<(), TrainError> {
+/// Evaluates the validation split with what will be used of the network: the mean of its weights, where
+/// there is one. To its end even when training is to stop: a run that goes on would not come back to it.
+/// Says whether it is the best so far, and so to be kept, of a run that may end early.
+fn evaluate_validation(run: &mut Run<'_>, listeners: &mut Listeners<'_, '_>) -> Result<bool, TrainError> {
     let split = "validation";
     let mut told = Ok(());
     let mut progress = |done, total| {
@@ -120,9 +143,19 @@ fn evaluate_validation(run: &mut Run<'_>, listeners: &mut Listeners<'_, '_>) -> 
         }
     };
     let (data, stop) = (&run.splits.validation, AtomicBool::new(false));
+    let has_average = run.config.recipe.has_average();
+    if has_average {
+        run.engine.swap_average()?;
+    }
     let result = evaluate(run.engine, data, run.global_step, &stop, &mut progress);
+    if has_average {
+        run.engine.swap_average()?;
+    }
     told?;
-    listeners.tell(&Event::Evaluated { split, evaluation: &result? })
+    let evaluation = result?;
+    listeners.tell(&Event::Evaluated { split, evaluation: &evaluation })?;
+    let may_end_early = run.config.recipe.early_stop > 0;
+    Ok(may_end_early && early_stop::note(&mut run.best, run.global_step, evaluation.accuracy))
 }
 
 /// When the last checkpoint was written, or loaded, and how many could not be written since.
@@ -167,6 +200,7 @@ impl Saves {
         let network = run.engine.network();
         let mut state = CheckpointState::new(network, global_step, run.config.run.seed);
         state.run = run.config.identity()?;
+        state.progress = run.best.map(Best::to_progress).unwrap_or_default();
         let sets = run.config.tensor_sets();
         let path = vgg_formats::save(run.model_dir, &state, network, sets, |set, parameter, values| {
             run.engine.read(state_of(set), parameter, values)
@@ -180,7 +214,7 @@ impl Saves {
         })?;
         *self = Self { step: global_step, time: Instant::now(), failed: 0 };
         listeners.tell(&Event::Saved { global_step, path: &path })?;
-        match vgg_formats::prune(run.model_dir, KEEP) {
+        match vgg_formats::prune(run.model_dir, KEEP, run.best.map(|best| best.step)) {
             Ok(_) => Ok(()),
             Err(error) => listeners.tell(&Event::Warning(&format!("old checkpoints are kept: {error}"))),
         }

@@ -89,7 +89,7 @@ fn training_learns_and_tells_the_same_after_opening() {
     let length = Some(Length::Epochs(20));
     let overrides = Overrides { learning_rate: Some(0.2), ..Overrides::default() };
     let options = TrainOptions { length, overrides, ..bench.options("model") };
-    let Trained { mut estimator, splits, ending } = run_alone(&options).unwrap();
+    let Trained { mut estimator, splits, ending, .. } = run_alone(&options).unwrap();
     assert_eq!((ending, estimator.global_step()), (Ending::Finished, 120));
     let stop = AtomicBool::new(false);
     let evaluation = estimator.evaluate(&splits.test, &stop, &mut |_, _| {}).unwrap();

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use vgg_arch::{Layer, Network};
 use vgg_data::Source;
 use vgg_engine::{Engine, EngineError, EngineOptions, Precision};
-use vgg_train::{Ending, Length, TrainOptions, train};
+use vgg_train::{AugmentationOverrides, ClassWeights, Ending, Length, Overrides, TrainOptions, train};
 
 /// The real engine with a network that is quickly trained, in place of the one asked for.
 fn make(network: &Network, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
@@ -49,6 +49,7 @@ impl Fifty {
             let options = TrainOptions {
                 data: Some(Source::Folder(self.folder.path().join("data"))),
                 recipe: Some(self.recipe.into()),
+                overrides: all_in_use(self.recipe),
                 batch_size: Some(10),
                 length: Some(Length::Steps(STEPS)),
                 precision: Some(self.precision),
@@ -69,17 +70,39 @@ impl Fifty {
 
 const STEPS: u64 = 50;
 
+/// What the recipe `best` does not use by itself: means at many steps, classes that count as much as each
+/// other, and an early stop that never comes.
+fn all_in_use(recipe: &str) -> Overrides {
+    if recipe != "best" {
+        return Overrides::default();
+    }
+    Overrides {
+        averaging: Some(0.2),
+        averaging_interval: Some(3),
+        class_weights: Some(ClassWeights::Balanced),
+        early_stop: Some(100),
+        augmentation: AugmentationOverrides { flip: Some(true), ..AugmentationOverrides::default() },
+        ..Overrides::default()
+    }
+}
+
 /// Stopped at every step, in mid-epoch or not, and gone on with another number of threads; and once
 /// more on the way to the end.
 #[test]
 fn resuming_at_any_step_changes_no_bit() {
-    for (recipe, precision) in
-        [("fast", Precision::F32), ("fast", Precision::Bf16), ("tutorial", Precision::F32)]
-    {
+    for (recipe, precision) in [
+        ("fast", Precision::F32),
+        ("fast", Precision::Bf16),
+        ("tutorial", Precision::F32),
+        ("best", Precision::F32),
+        ("best", Precision::Bf16),
+    ] {
         let fifty = Fifty::new(recipe, precision);
         let whole = fifty.train("whole", &[(1, STEPS)]);
         let momentum = whole.0.iter().any(|(name, _)| name == "optimizer.safetensors");
-        assert_eq!(momentum, recipe == "fast");
+        assert_eq!(momentum, recipe != "tutorial");
+        let average = whole.0.iter().any(|(name, _)| name == "average.safetensors");
+        assert_eq!(average, recipe == "best");
         assert_eq!(whole.1.split(|&byte| byte == b'\n').count(), 50 + 8, "steps and evaluations");
         for step in 1..STEPS {
             let again = step + (STEPS - step) / 2;

@@ -31,9 +31,27 @@ fn help_of_train_lists_networks_heads_and_recipes() {
     assert!(help.contains(&vgg::arch::presets::configuration_names()), "{help}");
     assert!(help.contains(&vgg::arch::presets::head_names()), "{help}");
     for recipe in vgg::train::RECIPES {
-        assert!(help.contains(&format!("{}: {}", recipe.name, recipe.summary)), "{help}");
+        assert!(help.contains(&format!("{}: {}", recipe.recipe.name, recipe.summary)), "{help}");
     }
     assert!(help.contains("auto, f32, bf16"), "{help}");
+}
+
+/// The table of settings has an option for each value, and people and programs can list the recipes.
+#[test]
+fn every_value_of_a_recipe_is_an_option_and_in_the_list() {
+    let folder = tempdir().unwrap();
+    let help = text(folder.path(), &["train", "--help"]);
+    let listed = text(folder.path(), &["info", "--recipes"]);
+    for setting in vgg::train::SETTINGS {
+        assert!(help.contains(&format!("--{} <", setting.option())), "{help}");
+        assert!(listed.contains(&format!("\n{} ", setting.key)), "{listed}");
+    }
+    assert!(help.contains("\nValues of the recipe"), "{help}");
+    let report = json(&run(folder.path(), &["info", "--recipes", "--json"]));
+    assert_eq!(report["default"], "fast");
+    assert_eq!(report["recipes"][0]["name"], "tutorial");
+    assert_eq!(report["recipes"][2]["augmentation"]["shift"], 2.0);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]
@@ -123,6 +141,18 @@ fn bad_arguments_of_train_create_nothing() {
         (&["--learning-rate=-inf"], 2, "learning rate"),
         (&["--learning-rate", "-inf"], 2, "the learning rate is -inf"),
         (&["--learning-rate", "1e300"], 2, "learning rate"),
+        (&["--momentum", "1"], 2, "the momentum is 1, but must be at least 0 and below 1"),
+        (&["--nesterov", "yes"], 2, "expected true or false"),
+        (&["--schedule", "steps"], 2, "--schedule"),
+        (&["--early-stop", "-1"], 2, "--early-stop"),
+        (&["--augmentation-shift", "-1"], 2, "augmentation shift -1"),
+        (&["--freeze", "all"], 2, "a number of layers, or features"),
+        (&["--freeze", "14"], 2, "14 layers are frozen"),
+        (&["--limit", "0"], 2, "--limit"),
+        (&["--image-size", "big"], 2, "--image-size"),
+        (&["--overfit-batch", "--early-stop", "3"], 2, "one batch has no validation accuracy"),
+        (&["--init-from", "nowhere"], 65, "nowhere holds no trained network"),
+        (&["--config", "none.toml"], 65, "none.toml cannot be used: there is no such file"),
         (&["--steps", "0"], 2, "steps"),
         (&["--epochs", "0"], 2, "steps"),
         (&["--steps", "5", "--epochs", "1"], 2, "--epochs"),

@@ -135,7 +135,7 @@ fn add_folders(seeds: &mut Seeds) {
     seeds.extend(cases.map(|(name, bytes)| ("folder", name.to_owned(), bytes)));
 }
 
-const GOOD_CONFIG: &str = r#"version = 1
+const GOOD_CONFIG: &str = r#"version = 2
 
 [network]
 name = "vgg13"
@@ -157,15 +157,32 @@ name = "fast"
 initialiser = "he-normal"
 learning_rate = 0.01
 schedule = "warm-up-linear"
+warm_up = 0.2
 momentum = 0.9
 nesterov = true
 weight_decay = 0.0005
+label_smoothing = 0.0
+class_weights = "none"
+normalise = false
+averaging = 0.0
+averaging_interval = 10
+early_stop = 0
+
+[recipe.augmentation]
+shift = 0.0
+rotation = 0.0
+scale = 0.0
+shear = 0.0
+elastic = 0.0
+flip = false
 
 [run]
 seed = 7
 batch_size = 100
 steps = 1100
 precision = "f32"
+freeze = 0
+overfit_batch = false
 "#;
 
 fn add_configs(seeds: &mut Seeds) {
@@ -213,5 +230,6 @@ fn add_configs(seeds: &mut Seeds) {
     add("deep-keys", format!("{}a = 1", "a.".repeat(4000)));
     add("many-tables", (0..1500).map(|i| format!("[t{i}]\n")).collect());
     add("source-with-controls", changed("\"mnist\"", "\"a\\nb\\u0000\""));
-    add("later-version", changed("version = 1", "version = 2"));
+    add("earlier-version", changed("version = 2", "version = 1"));
+    add("later-version", changed("version = 2", "version = 3"));
 }

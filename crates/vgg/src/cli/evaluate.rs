@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use vgg::train::Views;
-use vgg::{DataOptions, Estimator, Evaluation, Source, Split, Splits, TrainError};
+use vgg::{Estimator, Evaluation, Source, Split, Splits, TrainError};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -50,11 +50,7 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<(), Train
     if arguments.test_time_shifts {
         estimator.set_views(Views::Shifted);
     }
-    let source = match &arguments.data {
-        Some(source) => source.clone(),
-        None => estimator.config().data.source.parse()?,
-    };
-    let splits = vgg::open(&source, &DataOptions::default())?;
+    let splits = super::open_data(&estimator, arguments.data.as_ref())?;
     let split = arguments.split;
     let report = measure(&mut estimator, &splits, split, &AtomicBool::new(false))?;
     output::answer(&report, json)
@@ -88,6 +84,12 @@ pub(super) fn measure_each(
         error => error,
     })?;
     Ok(Report { split: split.name(), evaluation })
+}
+
+impl Report {
+    pub(super) fn evaluation(&self) -> &Evaluation {
+        &self.evaluation
+    }
 }
 
 impl fmt::Display for Report {

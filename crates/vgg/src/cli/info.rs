@@ -2,6 +2,7 @@
 
 use super::NetworkArguments;
 use super::output::{self, Bytes, Thousands};
+use super::recipes::Recipes;
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
@@ -14,6 +15,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   vgg info
   vgg info --plan
+  vgg info --recipes
   vgg info --arch D --head paper --height 224 --width 224 --channels 3 \\
       --classes 1000";
 
@@ -28,6 +30,9 @@ pub(crate) struct InfoArguments {
     /// Show also where training keeps every value: place, size and time of use
     #[arg(long)]
     plan: bool,
+    /// List the recipes with all their values instead
+    #[arg(long, conflicts_with = "plan")]
+    recipes: bool,
 }
 
 /// The whole answer.
@@ -92,6 +97,9 @@ struct LayerLine {
 /// A network that cannot be built or planned; kernels that are asked for and not there; a standard
 /// output that cannot be written.
 pub(crate) fn run(arguments: &InfoArguments, json: bool) -> Result<(), TrainError> {
+    if arguments.recipes {
+        return output::answer(&Recipes::new(), json);
+    }
     let network = arguments.network.network()?;
     output::answer(&Report::new(&network, arguments.batch_size, arguments.plan)?, json)
 }

@@ -11,6 +11,8 @@ mod output;
 mod pictures;
 mod predict;
 mod progress;
+mod recipe_arguments;
+mod recipes;
 mod report;
 mod train;
 
@@ -23,7 +25,7 @@ use vgg::arch::presets::{configuration, configuration_names, head, head_names};
 use vgg::arch::{ArchError, Network, Shape};
 use vgg::engine::Precision;
 use vgg::train::{PRECISIONS, precision_named};
-use vgg::{Estimator, OpenOptions, TrainError};
+use vgg::{Estimator, OpenOptions, Source, Splits, TrainError};
 
 /// Where a run is kept when nothing else is said.
 const MODEL_DIR: &str = "model";
@@ -163,6 +165,20 @@ fn open_estimator(model_dir: &Path, batch_size: usize, threads: usize) -> Result
     let estimator = Estimator::open(&options, &vgg::cpu_engine)?;
     estimator.warnings().iter().for_each(|warning| output::note(format_args!("note: {warning}")));
     Ok(estimator)
+}
+
+/// The data that a network was trained with, opened as they were then; or others, with pictures brought to
+/// the network's size where they can be.
+fn open_data(estimator: &Estimator, other: Option<&Source>) -> Result<Splits, TrainError> {
+    let mut options = estimator.config().data_options();
+    let source = match other {
+        Some(source) => {
+            options.limit = None;
+            source.clone()
+        }
+        None => estimator.config().data.source.parse()?,
+    };
+    Ok(vgg::open(&source, &options)?)
 }
 
 fn arch_help() -> String {

@@ -67,7 +67,7 @@ impl Listener for Progress {
             }
             Event::Saving { .. } => bar.set_message("saving"),
             Event::Finished { .. } | Event::Interrupted { .. } => self.bar.finish_and_clear(),
-            Event::Saved { .. } | Event::Evaluated { .. } | Event::Warning(_) => {}
+            Event::Saved { .. } | Event::Evaluated { .. } | Event::Note(_) | Event::Warning(_) => {}
         }
         Ok(())
     }

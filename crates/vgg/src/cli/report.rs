@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use vgg::formats::ModelDir;
 use vgg::report::scores::Scores;
 use vgg::report::{Occasion, Report, Subject};
-use vgg::{DataOptions, Estimator, Source, Split, Splits, TrainError};
+use vgg::{Estimator, Source, Split, Splits, TrainError};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -49,11 +49,7 @@ struct Answer {
 /// No trained network, data that cannot be read or do not fit it, a page that cannot be written.
 pub(crate) fn run(arguments: &ReportArguments, json: bool) -> Result<(), TrainError> {
     let mut estimator = super::open_estimator(&arguments.model_dir, BATCH_SIZE, 0)?;
-    let source = match &arguments.data {
-        Some(source) => source.clone(),
-        None => estimator.config().data.source.parse()?,
-    };
-    let splits = vgg::open(&source, &DataOptions::default())?;
+    let splits = super::open_data(&estimator, arguments.data.as_ref())?;
     let split = arguments.split;
     let (figures, scores) = measure(&mut estimator, &splits, split, &AtomicBool::new(false))?;
     let model_dir = ModelDir::new(&arguments.model_dir);

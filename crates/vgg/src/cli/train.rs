@@ -1,6 +1,7 @@
 //! `vgg train`: train, say how it goes, and evaluate what came out.
 
 use super::output::{self, Thousands};
+use super::recipe_arguments::RecipeArguments;
 use super::{BATCH_SIZE, MODEL_DIR, arch_help, arch_name, evaluate, head_help, head_name, progress, report};
 use clap::Args;
 use serde::Serialize;
@@ -9,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vgg::report::Occasion;
-use vgg::train::DEFAULT_RECIPE;
 use vgg::train::options::DEFAULT_SEED;
-use vgg::train::recipe::{Overrides, RECIPES, recipe_row};
+use vgg::train::overfit::LEARNED;
+use vgg::train::recipe::{RECIPES, recipe_row};
 use vgg::train::tensorboard::record_test;
-use vgg::{Ending, Length, Log, Precision, Source, Split, TrainError, TrainOptions, Trained};
+use vgg::train::{DEFAULT_RECIPE, Freeze};
+use vgg::{Ending, Evaluation, Length, Log, Precision, Source, Split, TrainError, TrainOptions, Trained};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -21,10 +23,15 @@ Examples:
   vgg train --recipe tutorial         as in the 2018 tutorial: 55,000 steps
   vgg train --arch vgg11 --epochs 1 --model-dir small
   vgg train --stop-at 200             and later on to the end: vgg train
+  vgg train --overfit-batch           can the network learn at all?
+  vgg train --init-from model --freeze features --data DIR --model-dir mine
 
 Ctrl-C finishes the step, saves, and ends; the same command goes on from there.
 A second Ctrl-C ends at once, without saving, with exit code 1.
 Options that are left out are those that the run was started with.";
+
+/// Where the check on one batch is kept when nothing else is said: not in the way of a training.
+const OVERFIT_DIR: &str = "model-overfit";
 
 /// The exit code of a run that was interrupted, with everything saved that was learned.
 const INTERRUPTED: u8 = 130;
@@ -36,12 +43,20 @@ const ENDED_AT_ONCE: i32 = 1;
 /// with, or the default of a new run.
 #[derive(Args)]
 pub(crate) struct TrainArguments {
-    /// Where the run is kept; a run that is there goes on
-    #[arg(long, value_name = "DIR", default_value = MODEL_DIR)]
-    model_dir: PathBuf,
+    #[arg(long, value_name = "DIR", help = model_dir_help())]
+    model_dir: Option<PathBuf>,
+    /// A TOML file of settings, with the keys of a run's config.toml; options win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// mnist, or a folder with four IDX files [default: mnist]
     #[arg(long, value_name = "mnist|DIR")]
     data: Option<Source>,
+    /// Size that pictures of a folder are brought to: a side, or height x width such as 32x48
+    #[arg(long, value_name = "N|HxW", value_parser = image_size)]
+    image_size: Option<[usize; 2]>,
+    /// Use at most so many pictures of each split, for a quick try
+    #[arg(long, value_name = "N", value_parser = super::batch_size)]
+    limit: Option<usize>,
     #[arg(long, value_name = "NAME", value_parser = arch_name, help = arch_help() + " [default: vgg13]")]
     arch: Option<String>,
     #[arg(long, value_name = "NAME", value_parser = head_name, help = head_help() + " [default: tutorial]")]
@@ -58,9 +73,15 @@ pub(crate) struct TrainArguments {
     /// Pictures in a step [default: the recipe's]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// The largest learning rate of the run [default: the recipe's]
-    #[arg(long, value_name = "X", value_parser = super::number, allow_hyphen_values = true)]
-    learning_rate: Option<f64>,
+    /// Start from the weights of a trained network, in all layers that fit
+    #[arg(long, value_name = "DIR")]
+    init_from: Option<PathBuf>,
+    /// Layers that keep their weights: the first N, or features for all convolutions
+    #[arg(long, value_name = "N|features")]
+    freeze: Option<Freeze>,
+    /// Only check that the network can learn one batch by heart
+    #[arg(long)]
+    overfit_batch: bool,
     #[arg(long, value_name = "NAME", value_parser = super::precision, help = super::precision_help())]
     precision: Option<Precision>,
     /// Threads; 0 takes one for each core
@@ -75,6 +96,8 @@ pub(crate) struct TrainArguments {
     /// Save and end at this step, to go on another time
     #[arg(long, value_name = "N", value_parser = super::count, allow_hyphen_values = true)]
     stop_at: Option<u64>,
+    #[command(flatten)]
+    recipe_values: RecipeArguments,
 }
 
 /// The whole answer.
@@ -82,6 +105,7 @@ pub(crate) struct TrainArguments {
 struct Report {
     model_dir: PathBuf,
     ending: &'static str,
+    complete: bool,
     global_step: u64,
     steps: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,6 +113,17 @@ struct Report {
     /// The page about the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    one_batch: Option<OneBatch>,
+}
+
+/// What came of the check on one batch.
+#[derive(Serialize)]
+struct OneBatch {
+    loss: f64,
+    accuracy: f64,
+    examples: usize,
+    learned: bool,
 }
 
 /// Trains, evaluates a finished network on the test split, and prints where the results are.
@@ -96,31 +131,35 @@ struct Report {
 /// # Errors
 /// Options, data or a model directory that cannot be used; training that diverges.
 pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, TrainError> {
-    arguments.check()?;
+    let options = arguments.options()?;
+    let model_dir = options.model_dir.path();
     let stop = stop_on_interrupt();
     let mut progress = progress::Progress::new();
     let mut log = Log::new(progress.lines());
-    let trained = vgg::train(&arguments.options(), &vgg::cpu_engine, &mut [&mut log, &mut progress], stop);
+    let trained = vgg::train(&options, &vgg::cpu_engine, &mut [&mut log, &mut progress], stop);
     progress::clear();
-    let Trained { estimator, splits, ending } = trained?;
+    let Trained { estimator, splits, ending, complete, global_step } = trained?;
 
-    let (global_step, steps) = (estimator.global_step(), estimator.config().run.steps);
+    let (steps, overfit_batch) = (estimator.config().run.steps, estimator.config().run.overfit_batch);
     // The memory of training is given back before memory for the evaluation is taken.
     drop(estimator);
     let mut interrupted = ending == Ending::Interrupted;
-    let (mut test, mut page) = (None, None);
-    if global_step >= steps {
-        let mut saved = super::open_estimator(&arguments.model_dir, BATCH_SIZE, arguments.threads)?;
-        match report::measure(&mut saved, &splits, Split::Test, stop) {
+    let (mut test, mut page, mut one_batch) = (None, None, None);
+    if complete {
+        let mut saved = super::open_estimator(model_dir, BATCH_SIZE, arguments.threads)?;
+        // The training split is the batch of a check on one.
+        let split = if overfit_batch { Split::Train } else { Split::Test };
+        match report::measure(&mut saved, &splits, split, stop) {
+            Ok((figures, _)) if overfit_batch => one_batch = Some(OneBatch::new(figures.evaluation())),
             Ok((figures, scores)) => {
-                if let Err(error) = record_test(&(&arguments.model_dir).into(), &figures.evaluation) {
+                if let Err(error) = record_test(&options.model_dir, figures.evaluation()) {
                     output::note(format_args!("note: TensorBoard will not show the test: {error}"));
                 }
                 let occasion = match ending {
-                    Ending::Finished => Occasion::EndOfTraining,
+                    Ending::Finished | Ending::EndedEarly => Occasion::EndOfTraining,
                     _ => Occasion::Later,
                 };
-                page = report::write_or_warn(&saved, &arguments.model_dir, &splits, scores, occasion);
+                page = report::write_or_warn(&saved, model_dir, &splits, scores, occasion);
                 test = Some(figures);
             }
             Err(TrainError::Interrupted) => interrupted = true,
@@ -128,42 +167,104 @@ pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, Tr
         }
     }
     let ending = ending_name(ending);
-    let report =
-        Report { model_dir: arguments.model_dir.clone(), ending, global_step, steps, test, report: page };
+    let report = Report {
+        model_dir: model_dir.to_owned(),
+        ending,
+        complete,
+        global_step,
+        steps,
+        test,
+        report: page,
+        one_batch,
+    };
     output::answer(&report, json)?;
     Ok(if interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
 impl TrainArguments {
-    /// Refuses what the library may be asked for, and what is a slip at the command line.
-    fn check(&self) -> Result<(), TrainError> {
-        match self.learning_rate {
-            Some(0.0) => Err(TrainError::Usage(
+    /// What is asked for, by options and by the file of settings. Refuses what the library may be asked for,
+    /// and what is a slip here.
+    fn options(&self) -> Result<TrainOptions, TrainError> {
+        let mut options = self.given()?;
+        if let Some(path) = &self.config {
+            options = options.with_settings_of(path)?;
+        }
+        if options.overrides.learning_rate == Some(0.0) {
+            return Err(TrainError::Usage(
                 "the learning rate is 0, with which nothing would be learned; give one such as 0.001"
                     .to_owned(),
-            )),
-            _ => Ok(()),
+            ));
         }
+        if self.model_dir.is_none() && options.overfit_batch == Some(true) {
+            options.model_dir = OVERFIT_DIR.into();
+        }
+        Ok(options)
     }
 
-    fn options(&self) -> TrainOptions {
+    /// The options of the command line alone.
+    fn given(&self) -> Result<TrainOptions, TrainError> {
         let steps = self.steps.map(Length::Steps);
-        TrainOptions {
+        Ok(TrainOptions {
             data: self.data.clone(),
+            image_size: self.image_size,
+            limit: self.limit,
             arch: self.arch.clone(),
             head: self.head.clone(),
             recipe: self.recipe.clone(),
-            overrides: Overrides { learning_rate: self.learning_rate, ..Overrides::default() },
+            overrides: self.recipe_values.overrides()?,
             batch_size: self.batch_size,
             length: steps.or(self.epochs.map(Length::Epochs)),
             seed: self.seed,
             precision: self.precision,
+            freeze: self.freeze,
+            overfit_batch: self.overfit_batch.then_some(true),
+            init_from: self.init_from.clone(),
             threads: self.threads,
             save_every: self.save_every,
             stop_at: self.stop_at,
-            ..TrainOptions::new(&self.model_dir)
-        }
+            ..TrainOptions::new(self.model_dir.clone().unwrap_or_else(|| MODEL_DIR.into()))
+        })
     }
+}
+
+impl OneBatch {
+    fn new(evaluation: &Evaluation) -> Self {
+        let Evaluation { loss, accuracy, examples, .. } = *evaluation;
+        Self { loss, accuracy, examples, learned: loss <= LEARNED }
+    }
+}
+
+impl fmt::Display for OneBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { loss, accuracy, examples, learned } = *self;
+        let accuracy = 100.0 * accuracy;
+        writeln!(
+            f,
+            "the same {examples} pictures again and again: loss {loss:.6}, accuracy {accuracy:.2} %"
+        )?;
+        if learned {
+            return writeln!(f, "They are learned by heart: the network can learn. This is no result.");
+        }
+        writeln!(f, "They are not learned by heart, which takes a loss of {LEARNED} or less.")?;
+        writeln!(f, "Try more --steps or another --learning-rate; look at the labels: vgg data show")
+    }
+}
+
+/// One number for both sides, or height and width.
+fn image_size(text: &str) -> Result<[usize; 2], String> {
+    let (height, width) = text.split_once('x').unwrap_or((text, text));
+    let side = |text| super::whole_number(text, 1, 4096);
+    match (side(height), side(width)) {
+        (Ok(height), Ok(width)) => Ok([height, width]),
+        _ => Err("expected a side of 1 to 4096 pixels, or height x width such as 32x48".to_owned()),
+    }
+}
+
+fn model_dir_help() -> String {
+    format!(
+        "Where the run is kept; a run that is there goes on [default: {MODEL_DIR}, or {OVERFIT_DIR} with \
+         --overfit-batch]"
+    )
 }
 
 /// A flag that the first Ctrl-C (or request to terminate) sets. The second ends the program.
@@ -183,17 +284,19 @@ fn stop_on_interrupt() -> &'static AtomicBool {
 }
 
 fn recipe_name(text: &str) -> Result<String, TrainError> {
-    recipe_row(text).map(|row| row.name.to_owned())
+    recipe_row(text).map(|row| row.recipe.name.clone().into_owned())
 }
 
 fn recipe_help() -> String {
-    let rows: Vec<String> = RECIPES.iter().map(|row| format!("{}: {}", row.name, row.summary)).collect();
+    let rows: Vec<String> =
+        RECIPES.iter().map(|row| format!("{}: {}", row.recipe.name, row.summary)).collect();
     format!("How to train. {} [default: {DEFAULT_RECIPE}]", rows.join("; "))
 }
 
 fn ending_name(ending: Ending) -> &'static str {
     match ending {
         Ending::Finished => "finished",
+        Ending::EndedEarly => "ended early",
         Ending::Stopped => "stopped",
         Ending::Interrupted => "interrupted",
         Ending::NothingToDo => "nothing to do",
@@ -208,9 +311,12 @@ impl fmt::Display for Report {
         } else {
             format!(" --model-dir {directory}")
         };
+        if let Some(one_batch) = &self.one_batch {
+            return one_batch.fmt(f);
+        }
         let Some(test) = &self.test else {
             let (step, steps) = (Thousands(self.global_step), Thousands(self.steps));
-            if self.global_step >= self.steps {
+            if self.complete {
                 writeln!(f, "training is complete at step {step} and saved in {directory}; not evaluated")?;
                 return writeln!(f, "Go on with: vgg evaluate{option}");
             }
@@ -240,10 +346,12 @@ mod tests {
         Report {
             model_dir: "elsewhere".into(),
             ending: ending_name(ending),
+            complete: ending == Ending::Finished,
             global_step: 200,
             steps: 1100,
             test,
             report: None,
+            one_batch: None,
         }
     }
 
@@ -270,14 +378,35 @@ mod tests {
     }
 
     #[test]
+    fn one_batch_says_whether_it_was_learned() {
+        let report = |loss| {
+            let one_batch =
+                OneBatch::new(&Evaluation { loss, ..evaluate::tests::report().evaluation().clone() });
+            Report { one_batch: Some(one_batch), ..report(Ending::Finished, None) }.to_string()
+        };
+        assert!(report(0.01).contains("learned by heart: the network can learn"), "{}", report(0.01));
+        assert!(report(0.1).contains("not learned by heart"), "{}", report(0.1));
+        assert!(report(0.1).lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn sizes_are_a_side_or_two() {
+        assert_eq!((image_size("32"), image_size("32x48")), (Ok([32, 32]), Ok([32, 48])));
+        for wrong in ["0", "x", "32x", "32x48x1", "4097", "-1", ""] {
+            assert!(image_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn options_left_out_are_left_to_the_run() {
         use clap::Parser;
         let cli = super::super::Cli::parse_from(["vgg", "train", "--epochs", "3", "--arch", "D"]);
         let super::super::Verb::Train(arguments) = cli.verb else { panic!("another verb") };
-        let options = arguments.options();
+        let options = arguments.options().unwrap();
         assert_eq!(options.length, Some(Length::Epochs(3)));
         assert_eq!(options.arch.as_deref(), Some("vgg16"));
         assert_eq!((options.recipe, options.batch_size, options.seed), (None, None, None));
+        assert_eq!((options.overrides, options.overfit_batch), (Default::default(), None));
         assert_eq!(options.model_dir.path(), Path::new(MODEL_DIR));
     }
 
@@ -286,24 +415,37 @@ mod tests {
     fn the_command_of_a_report_is_understood() {
         use clap::Parser;
         use vgg::train::config::{DataConfig, RunConfig};
-        use vgg::train::{Config, Recipe};
+        use vgg::train::{Config, Overrides};
         let network = vgg::Network::new("vgg11", "paper", vgg::Shape::new(28, 28, 1), 2).unwrap();
         let data = DataConfig {
             source: "/some/where".into(),
             fingerprint: "0".repeat(64),
             class_names: vec!["a".into(), "b".into()],
+            limit: Some(40),
+            mean: None,
+            deviation: None,
+            split: None,
         };
-        let run = RunConfig { seed: 7, batch_size: 10, steps: 33, precision: "f32".into() };
+        let run = RunConfig {
+            seed: 7,
+            batch_size: 10,
+            steps: 33,
+            precision: "f32".into(),
+            freeze: 2,
+            overfit_batch: false,
+            init_from: None,
+        };
         let overrides = Overrides { learning_rate: Some(0.5), ..Overrides::default() };
-        let recipe = Recipe::from_row(recipe_row("tutorial").unwrap()).with(&overrides);
+        let recipe = recipe_row("tutorial").unwrap().recipe.clone().with(&overrides);
         let command = vgg::report::origin::command(&Config::new(&network, data, recipe, run), 100);
         let cli = super::super::Cli::try_parse_from(command.split(' ')).unwrap();
         let super::super::Verb::Train(arguments) = cli.verb else { panic!("another verb") };
-        let options = arguments.options();
+        let options = arguments.options().unwrap();
         assert_eq!(options.data, Some(Source::Folder("/some/where".into())));
         assert_eq!((options.arch.as_deref(), options.head.as_deref()), (Some("vgg11"), Some("paper")));
         assert_eq!((options.recipe.as_deref(), options.overrides), (Some("tutorial"), overrides));
         assert_eq!((options.length, options.batch_size), (Some(Length::Steps(33)), Some(10)));
         assert_eq!((options.seed, options.precision), (Some(7), Some(Precision::F32)));
+        assert_eq!((options.limit, options.freeze), (Some(40), Some(Freeze::Layers(2))));
     }
 }

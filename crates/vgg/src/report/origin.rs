@@ -1,15 +1,12 @@
 //! Where a result comes from: the machine, the time, and the command that gives it again.
 
-use serde::Serialize;
-use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 use vgg_engine::EngineInfo;
 use vgg_train::options::DEFAULT_SEED;
 use vgg_train::recipe::{DEFAULT_RECIPE, recipe_row};
-use vgg_train::{Config, Recipe};
+use vgg_train::{Config, SETTINGS};
 
 /// What a network runs on.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,15 +99,15 @@ pub fn command(config: &Config, training_pictures: usize) -> String {
     option("data", config.data.source.clone(), "mnist");
     option("arch", network.name.clone(), "vgg13");
     option("head", network.head.clone(), "tutorial");
-    option("recipe", config.recipe.name.clone(), DEFAULT_RECIPE);
+    option("recipe", config.recipe.name.to_string(), DEFAULT_RECIPE);
     let row = recipe_row(&config.recipe.name).ok();
-    let default = row.map(|row| Recipe::from_row(row).with(&Default::default()));
-    let defaults = default.map(|recipe| values(&recipe)).unwrap_or_default();
-    for (name, value) in values(&config.recipe) {
-        if defaults.get(&name) != Some(&value) {
-            option(&name, value, "");
-        }
+    for setting in SETTINGS {
+        let default = row.map_or_else(String::new, |row| setting.text(&row.recipe));
+        option(&setting.option(), setting.text(&config.recipe), &default);
     }
+    option("limit", config.data.limit.unwrap_or(0).to_string(), "0");
+    option("freeze", run.freeze.to_string(), "0");
+    option("init-from", run.init_from.as_ref().map_or_else(String::new, |from| from.model_dir.clone()), "");
     option(
         "batch-size",
         run.batch_size.to_string(),
@@ -129,17 +126,6 @@ pub fn command(config: &Config, training_pictures: usize) -> String {
     let options: Vec<String> =
         options.iter().map(|(name, value)| format!(" --{name} {}", quoted(value))).collect();
     format!("vgg train{} --model-dir again", options.concat())
-}
-
-/// The values of a record by the names of their options, but for the record's own name.
-fn values(record: &impl Serialize) -> BTreeMap<String, String> {
-    let Ok(Value::Object(fields)) = serde_json::to_value(record) else { return BTreeMap::new() };
-    let text = |value: Value| match value {
-        Value::String(text) => text,
-        value => value.to_string(),
-    };
-    let fields = fields.into_iter().filter(|(name, _)| name != "name");
-    fields.map(|(name, value)| (name.replace('_', "-"), text(value))).collect()
 }
 
 /// A word as a shell takes it.
@@ -162,12 +148,24 @@ pub(super) mod tests {
     pub(in crate::report) fn config() -> Config {
         let network = Network::new("vgg13", "tutorial", Shape::new(28, 28, 1), 10).unwrap();
         let data = DataConfig {
+            limit: None,
+            mean: None,
+            deviation: None,
+            split: None,
             source: "mnist".into(),
             fingerprint: "0123abcd".repeat(8),
             class_names: (0..10).map(|class| class.to_string()).collect(),
         };
-        let run = RunConfig { seed: 1, batch_size: 100, steps: 1_100, precision: "f32".into() };
-        Config::new(&network, data, Recipe::from_row(recipe_row(DEFAULT_RECIPE).unwrap()), run)
+        let run = RunConfig {
+            seed: 1,
+            batch_size: 100,
+            steps: 1_100,
+            precision: "f32".into(),
+            freeze: 0,
+            overfit_batch: false,
+            init_from: None,
+        };
+        Config::new(&network, data, recipe_row(DEFAULT_RECIPE).unwrap().recipe.clone(), run)
     }
 
     #[test]
@@ -182,6 +180,13 @@ pub(super) mod tests {
             command(&other, 55_000),
             "vgg train --data '/my data/it'\\''s' --arch vgg11 --learning-rate 0.02 --steps 60 --seed 7 \
              --precision f32 --model-dir again"
+        );
+        other.recipe.augmentation.flip = true;
+        other.run.freeze = 2;
+        let shown = command(&other, 55_000);
+        assert!(
+            shown.contains(" --learning-rate 0.02 --augmentation-flip true --freeze 2 --steps "),
+            "{shown}"
         );
         (other.run.batch_size, other.run.steps) = (50, 3_300);
         assert!(

@@ -107,7 +107,7 @@ const FAULTS: &[Fault] = &[
     fault(
         65,
         "the configuration is cut short",
-        |place| without_config(place, |place| place.write(CONFIG, "version = 1\n[network]\nname = \"vgg")),
+        |place| without_config(place, |place| place.write(CONFIG, "version = 2\n[network]\nname = \"vgg")),
         [CONFIG, "line 3: ", RESTORE],
     ),
     fault(
@@ -125,8 +125,20 @@ const FAULTS: &[Fault] = &[
     fault(
         65,
         "a configuration of a later version",
-        |place| edited(place, "version = 1", "version = 2"),
-        [CONFIG, "its version is 2, this program understands 1", RESTORE],
+        |place| edited(place, "version = 2", "version = 3"),
+        [CONFIG, "its version is 3, this program understands 2", RESTORE],
+    ),
+    fault(
+        65,
+        "a configuration of an earlier version",
+        |place| edited(place, "version = 2", "version = 1"),
+        [CONFIG, "is of version 1, which an earlier program wrote", "train anew in another --model-dir"],
+    ),
+    fault(
+        65,
+        "constants of the pixels in the configuration of a run that does not normalise them",
+        |place| edited(place, "[recipe]", "mean = [0.5]\n[recipe]"),
+        [CONFIG, "data.mean is Some([0.5])", RESTORE],
     ),
     fault(
         65,

@@ -196,6 +196,118 @@ const FAULTS: &[Fault] = &[
         ["--precision", "no precision is called \"fp8\"", "choose one of auto, f32, bf16"],
     ),
     fault(
+        "a momentum of 1",
+        |place| good_data(place, &["--momentum", "1"]),
+        ["the momentum is 1", "must be at least 0 and below 1", "give one such as 0.9"],
+    ),
+    fault(
+        "a switch that is neither on nor off",
+        |place| good_data(place, &["--nesterov", "yes"]),
+        ["--nesterov", "expected true or false", HELP],
+    ),
+    fault(
+        "an unknown schedule",
+        |place| good_data(place, &["--schedule", "steps"]),
+        ["--schedule", "invalid value 'steps'", HELP],
+    ),
+    fault(
+        "pictures turned by 1000 degrees",
+        |place| good_data(place, &["--augmentation-rotation", "1000"]),
+        ["augmentation rotation 1000", "expected 0 to 180 degrees", "choose an amount in between"],
+    ),
+    fault(
+        "all layers frozen",
+        |place| good_data(place, &["--freeze", "11"]),
+        ["11 layers are frozen", "has 11 with weights, of which one at least must learn", "freeze fewer"],
+    ),
+    fault(
+        "an early stop of a check on one batch",
+        |place| good_data(place, &["--overfit-batch", "--early-stop", "2"]),
+        ["a check on one batch", "has no validation accuracy", "leave out the early stop"],
+    ),
+    fault(
+        "another value of the recipe than the run in the model directory has",
+        |place| {
+            place.trained();
+            place.run(&["train", "--label-smoothing", "0.1", "--augmentation-shift", "1"])
+        },
+        [
+            "model/config.toml belongs to a run with other options",
+            "recipe.augmentation.shift (saved 0.0, asked 1.0), recipe.label_smoothing (saved 0.0, asked 0.1)",
+            "leave these options out",
+        ],
+    ),
+    fault(
+        "another start than the run in the model directory has",
+        |place| {
+            place.trained();
+            place.run(&["train", "--init-from", "model"])
+        },
+        ["model/config.toml belongs to a run", "run.init_from (saved none, asked", "leave these options out"],
+    ),
+    Fault {
+        title: "a start from a network that is not there",
+        happen: |place| good_data(place, &["--init-from", "nowhere"]),
+        exit: 65,
+        says: ["nowhere", "holds no trained network", "train one first, or give the --model-dir of one"],
+        touches: &[],
+    },
+    settings(
+        "a file of settings that is not there",
+        |place| good_data(place, &["--config", "settings.toml"]),
+        ["settings.toml", "there is no such file", "correct the file, or leave out --config"],
+    ),
+    settings(
+        "a misspelt key in a file of settings",
+        |place| with_settings(place, "[recipe]\nlearing_rate = 0.1\n"),
+        [
+            "settings.toml",
+            "line 2: there is no setting recipe.learing_rate; the nearest is recipe.learning_rate",
+            "correct the file",
+        ],
+    ),
+    settings(
+        "a key outside of its table in a file of settings",
+        |place| with_settings(place, "momentum = 0.5\n"),
+        ["settings.toml", "line 1: there is no setting momentum; the nearest is recipe.momentum", "correct"],
+    ),
+    settings(
+        "a text for a number in a file of settings",
+        |place| with_settings(place, "[recipe]\nmomentum = \"fast\"\n"),
+        ["settings.toml", "line 2: invalid type: string \"fast\", expected f64", "correct the file"],
+    ),
+    settings(
+        "a file of settings that is no TOML",
+        |place| with_settings(place, "momentum: 0.5\n"),
+        ["settings.toml", "line 1: ", "correct the file, or leave out --config"],
+    ),
+    settings(
+        "a file of settings that is not text",
+        |place| with_settings(place, [0xff, 0xfe]),
+        ["settings.toml", "it is not text in UTF-8", "correct the file"],
+    ),
+    settings(
+        "a named pipe in place of a file of settings",
+        |place| {
+            place.pipe("settings.toml");
+            good_data(place, &["--config", "settings.toml"])
+        },
+        ["settings.toml", "expected a file, found something else", "correct the file"],
+    ),
+    settings(
+        "a file of settings of 1 GiB",
+        |place| {
+            std::fs::File::create(place.path("settings.toml")).unwrap().set_len(1 << 30).unwrap();
+            good_data(place, &["--config", "settings.toml"])
+        },
+        ["settings.toml", "expected at most 1048576 bytes, found 1073741824", "correct the file"],
+    ),
+    fault(
+        "other pictures than a file of settings is for",
+        |place| with_settings(place, "[data]\nfingerprint = \"00\"\n"),
+        ["data.fingerprint is to be \"00\"", "these data and options make it", "or leave it out"],
+    ),
+    fault(
         "data without a name",
         |place| place.run(&["train", "--data", ""]),
         ["--data", "the name is empty", "use mnist, or give a folder"],
@@ -282,6 +394,17 @@ const FAULTS: &[Fault] = &[
 /// A bad option ends with 2, and nothing is touched.
 const fn fault(title: &'static str, happen: fn(&Place) -> Outcome, says: [&'static str; 3]) -> Fault {
     Fault { title, happen, exit: 2, says, touches: &[] }
+}
+
+/// A bad file of settings ends with 65, and nothing is touched.
+const fn settings(title: &'static str, happen: fn(&Place) -> Outcome, says: [&'static str; 3]) -> Fault {
+    Fault { title, happen, exit: 65, says, touches: &[] }
+}
+
+/// Trains on good data with a file of settings.
+fn with_settings(place: &Place, content: impl AsRef<[u8]>) -> Outcome {
+    place.write("settings.toml", content);
+    good_data(place, &["--config", "settings.toml"])
 }
 
 /// Trains on good data with more options.

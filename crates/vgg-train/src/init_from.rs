@@ -1,0 +1,131 @@
+//! A run that starts from the weights of another: what is learned of some pictures helps with others.
+
+use crate::config::{CONFIG_FILE, Config, InitFrom};
+use crate::error::TrainError;
+use crate::estimator::{EngineFactory, Estimator, OpenOptions};
+use crate::options::{TrainOptions, absolute_path};
+use vgg_arch::Parameter;
+use vgg_engine::{Engine, State};
+
+/// The network that weights are taken from.
+pub(crate) struct Start {
+    estimator: Estimator,
+    record: InitFrom,
+}
+
+impl Start {
+    /// Opens the network that `options`, or those of a saved run, start from; `None` when there is none,
+    /// or the run has a checkpoint to go on from.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is no longer the one that a saved run started from.
+    pub(crate) fn open(
+        options: &TrainOptions,
+        saved: Option<&Config>,
+        make_engine: EngineFactory<'_>,
+    ) -> Result<Option<Self>, TrainError> {
+        let saved = saved.map(|saved| saved.run.init_from.as_ref());
+        let path = match (saved, &options.init_from) {
+            (None, Some(asked)) => absolute_path(asked),
+            (Some(Some(start)), _) => start.model_dir.clone().into(),
+            _ => return Ok(None),
+        };
+        if !vgg_formats::list(&options.model_dir)?.is_empty() {
+            return Ok(None);
+        }
+        // The mean of weights and the best checkpoint are its affair.
+        let open = OpenOptions { model_dir: path.as_path().into(), batch_size: 1, threads: 1 };
+        let estimator = Estimator::open(&open, make_engine)?;
+        let record = InitFrom {
+            model_dir: path.display().to_string(),
+            step: estimator.global_step(),
+            weights: estimator.weights_hash().to_owned(),
+        };
+        if saved.flatten().is_some_and(|saved| *saved != record) {
+            return Err(TrainError::Incompatible(format!(
+                "the network in {} is no longer the one that the run of {} started from; restore it, or give \
+                 another --model-dir",
+                path.display(),
+                options.model_dir.path().join(CONFIG_FILE).display()
+            )));
+        }
+        Ok(Some(Self { estimator, record }))
+    }
+
+    /// What the run keeps of it.
+    pub(crate) fn record(&self) -> &InitFrom {
+        &self.record
+    }
+
+    /// The options with its network where they name none.
+    pub(crate) fn complete(&self, options: &TrainOptions) -> TrainOptions {
+        let network = self.estimator.network();
+        TrainOptions {
+            arch: options.arch.clone().or_else(|| Some(network.name.clone())),
+            head: options.head.clone().or_else(|| Some(network.head.clone())),
+            ..options.clone()
+        }
+    }
+
+    /// Copies the layers whose names and shapes are the same; the last one only when it tells the same
+    /// classes apart. Gives what is to be said of it.
+    ///
+    /// # Errors
+    /// When no layer fits.
+    pub(crate) fn copy_into(
+        &self,
+        engine: &mut dyn Engine,
+        class_names: &[String],
+    ) -> Result<String, TrainError> {
+        let (ours, theirs) = (engine.network().parameters(), self.estimator.network().parameters());
+        let same_classes = self.estimator.config().data.class_names == class_names;
+        let (mut taken, mut fresh) = (0, Vec::new());
+        // Weight and bias of a layer follow each other.
+        for (layer, pair) in ours.chunks_exact(2).enumerate() {
+            let first = 2 * layer;
+            let fits =
+                |other: &&[Parameter]| is_same(pair, other) && (same_classes || first + 2 < ours.len());
+            match theirs.chunks_exact(2).position(|other| fits(&other)) {
+                Some(source) => {
+                    self.copy_layer(engine, 2 * source, first, pair)?;
+                    taken += 1;
+                }
+                None => fresh.push(pair[0].name.trim_end_matches(".weight").to_owned()),
+            }
+        }
+        let InitFrom { model_dir, step, .. } = &self.record;
+        let layers = ours.len() / 2;
+        match fresh.len() {
+            0 => Ok(format!("the weights of all {layers} layers come from {model_dir}, step {step}")),
+            _ if taken > 0 => Ok(format!(
+                "the weights of {taken} of {layers} layers come from {model_dir}, step {step}; these start anew: {}",
+                fresh.join(", ")
+            )),
+            _ => Err(TrainError::Incompatible(format!(
+                "no layer of {} has the shape that the network to be trained needs; give another --init-from, or \
+                 the --arch and --head of that network",
+                self.record.model_dir
+            ))),
+        }
+    }
+
+    /// Copies weight and bias from the parameters at `source` to those at `target`.
+    fn copy_layer(
+        &self,
+        engine: &mut dyn Engine,
+        source: usize,
+        target: usize,
+        pair: &[Parameter],
+    ) -> Result<(), TrainError> {
+        for offset in 0..pair.len() {
+            let values = self.estimator.parameter(source + offset)?;
+            engine.write(State::Weight, target + offset, &values)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether two layers have parameters of the same names and shapes.
+fn is_same(ours: &[Parameter], theirs: &[Parameter]) -> bool {
+    ours.iter().zip(theirs).all(|(our, their)| our.name == their.name && our.shape == their.shape)
+}
