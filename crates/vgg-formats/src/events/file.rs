@@ -129,7 +129,7 @@ mod tests {
         let first = file_name(&[], 1_528_888_888, "host");
         assert_eq!(first, "events.out.tfevents.1528888888.host");
         assert_eq!(
-            file_name(&[first.clone()], 1_528_888_888, "other"),
+            file_name(std::slice::from_ref(&first), 1_528_888_888, "other"),
             "events.out.tfevents.1528888889.other"
         );
         assert_eq!(file_name(&[name("1528888999"), first], 17, "host"), name("1528889000"));
