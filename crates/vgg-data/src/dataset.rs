@@ -6,7 +6,9 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 
 use crate::error::DataError;
+use crate::memory;
 use crate::options::SeededSplit;
+use crate::resize::Resizer;
 
 /// Pictures of one size with a label each. Always holds at least one picture, and only labels that
 /// have a class.
@@ -132,6 +134,22 @@ impl Dataset {
         Self { images, labels, ..self }
     }
 
+    /// Brings every picture to `[height, width]`, both from 1 to 4096.
+    fn resize(&mut self, [height, width]: [usize; 2]) {
+        let old = [self.height, self.width];
+        if old == [height, width] {
+            return;
+        }
+        let (count, row) = (self.len(), self.width * self.channels);
+        let mut images = Vec::with_capacity(count * height * width * self.channels);
+        for picture in self.images.chunks_exact(self.image_size()) {
+            let mut resizer = Resizer::new(old, [height, width], self.channels);
+            picture.chunks_exact(row).for_each(|row| resizer.push(row));
+            images.extend(resizer.finish());
+        }
+        (self.images, self.height, self.width) = (images, height, width);
+    }
+
     fn hash_into(&self, hasher: &mut Sha256) {
         for size in [self.len(), self.height, self.width, self.channels, self.classes()] {
             hasher.update((size as u64).to_le_bytes());
@@ -170,6 +188,28 @@ impl Splits {
         let Self { name, train, validation, test, seeded, notes } = self;
         let [train, validation, test] = [train, validation, test].map(|data| data.limited(most));
         Self { name, train, validation, test, seeded, notes }
+    }
+
+    /// The data with other names of the classes, if there are as many.
+    pub(crate) fn with_class_names(mut self, names: &[&str]) -> Result<Self, DataError> {
+        if names.len() != self.train.classes() {
+            let cause = format!("{} classes, expected {}", self.train.classes(), names.len());
+            return Err(DataError::invalid(&self.name, cause, "remove the downloaded files, and try again"));
+        }
+        for data in [&mut self.train, &mut self.validation, &mut self.test] {
+            data.class_names = names.iter().map(ToString::to_string).collect();
+        }
+        Ok(self)
+    }
+
+    /// The data with every picture brought to `[height, width]`.
+    pub(crate) fn resized(mut self, size: [usize; 2]) -> Result<Self, DataError> {
+        let count = Split::ALL.iter().map(|&split| self.get(split).len()).sum();
+        memory::check(&self.name, count, [size[0], size[1], self.train.channels()])?;
+        for data in [&mut self.train, &mut self.validation, &mut self.test] {
+            data.resize(size);
+        }
+        Ok(self)
     }
 
     /// The data of one split.

@@ -17,6 +17,8 @@ pub enum ErrorKind {
     Invalid,
     /// A file cannot be written.
     Unwritable,
+    /// A data set cannot be downloaded now.
+    Unavailable,
     /// The caller asked for something impossible, such as batches of 0 pictures.
     Argument,
 }

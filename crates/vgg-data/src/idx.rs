@@ -13,15 +13,51 @@ use flate2::bufread::MultiGzDecoder;
 
 use crate::error::DataError;
 
-const UNSIGNED_BYTE: u8 = 0x08;
+/// What the values of an IDX file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Unsigned bytes.
+    Bytes,
+    /// Signed integers of four bytes, the most significant first.
+    Integers,
+}
+
+impl Kind {
+    /// How the header names it.
+    fn code(self) -> u8 {
+        match self {
+            Self::Bytes => 0x08,
+            Self::Integers => 0x0c,
+        }
+    }
+
+    /// Bytes of a value.
+    fn size(self) -> u64 {
+        match self {
+            Self::Bytes => 1,
+            Self::Integers => 4,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bytes => "unsigned bytes",
+            Self::Integers => "integers of 4 bytes",
+        }
+    }
+}
+
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Deflate packs at most 258 bytes into two bits (a length and a distance of one bit each).
 const MOST_GZIP_EXPANSION: u64 = 1032;
 
-/// Bytes that packed files may take together, unpacked, beyond their own size. MNIST, packed, takes
-/// 44 million. A small file must not fill the memory; a large data set can be unpacked on disk.
+/// Bytes that packed files may take together, unpacked, beyond [`USUAL_EXPANSION`] times their own
+/// size. A small file must not fill the memory; a large data set can be unpacked on disk.
 pub(crate) const MOST_UNPACKED: u64 = 48 << 20;
+
+/// Pictures of digits and letters unpack to some five times the size of their files.
+pub(crate) const USUAL_EXPANSION: u64 = 8;
 
 /// A label is kept as read for a while, and once more in 4 bytes.
 const BYTES_PER_LABEL: u64 = 6;
@@ -45,11 +81,17 @@ pub struct Idx {
 /// read; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when it is not such a file, or is
 /// truncated, damaged, or longer than its header says, or packed and very large.
 pub fn read_idx(path: &Path, rank: u8) -> Result<Idx, DataError> {
-    read_idx_within(path, rank, &mut MOST_UNPACKED.clone())
+    read_idx_within(path, Kind::Bytes, rank, &mut MOST_UNPACKED.clone())
 }
 
-/// The same for one of several files; `allowance` is what is left of [`MOST_UNPACKED`].
-pub(crate) fn read_idx_within(path: &Path, rank: u8, allowance: &mut u64) -> Result<Idx, DataError> {
+/// The same for one of several files, whose values may be of another kind: then [`Idx::values`] has all
+/// bytes of each. `allowance` is what is left of [`MOST_UNPACKED`].
+pub(crate) fn read_idx_within(
+    path: &Path,
+    kind: Kind,
+    rank: u8,
+    allowance: &mut u64,
+) -> Result<Idx, DataError> {
     let unreadable = |error: std::io::Error| {
         DataError::unreadable(path, error.to_string(), "check the path and its permissions")
     };
@@ -61,9 +103,9 @@ pub(crate) fn read_idx_within(path: &Path, rank: u8, allowance: &mut u64) -> Res
     let mut reader = BufReader::with_capacity(1 << 16, File::open(path).map_err(unreadable)?);
     if reader.fill_buf().map_err(unreadable)?.starts_with(&GZIP_MAGIC) {
         let length = Length::Packed { file: metadata.len(), allowance };
-        parse(path, rank, MultiGzDecoder::new(reader), length)
+        parse(path, kind, rank, MultiGzDecoder::new(reader), length)
     } else {
-        parse(path, rank, reader, Length::Exactly(metadata.len()))
+        parse(path, kind, rank, reader, Length::Exactly(metadata.len()))
     }
 }
 
@@ -75,13 +117,25 @@ enum Length<'a> {
     Packed { file: u64, allowance: &'a mut u64 },
 }
 
-fn parse(path: &Path, rank: u8, mut reader: impl Read, length: Length<'_>) -> Result<Idx, DataError> {
-    let dimensions = read_header(path, rank, &mut reader)?;
+fn parse(
+    path: &Path,
+    kind: Kind,
+    rank: u8,
+    mut reader: impl Read,
+    length: Length<'_>,
+) -> Result<Idx, DataError> {
+    let dimensions = read_header(path, kind, rank, &mut reader)?;
     let header = 4 + 4 * u64::from(rank);
-    let declared = declared_values(path, &dimensions)?;
+    let values = declared_values(path, &dimensions)?;
+    let declared = values.saturating_mul(kind.size());
     let sizes = dimensions.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
     let wrong_length = |found: String| {
-        let cause = format!("the header declares {sizes} = {declared} values, but the file holds {found}");
+        let [declares, holds] = match kind {
+            Kind::Bytes => ["values", ""],
+            Kind::Integers => ["values of 4 bytes", " bytes of them"],
+        };
+        let cause =
+            format!("the header declares {sizes} = {values} {declares}, but the file holds {found}{holds}");
         DataError::invalid(path.display(), cause, MAKE_AGAIN)
     };
 
@@ -123,9 +177,11 @@ fn take_allowance(
     allowance: &mut u64,
 ) -> Result<(), DataError> {
     let bytes = declared.saturating_mul(if rank == 1 { BYTES_PER_LABEL } else { 1 });
-    let Some(left) = allowance.checked_sub(bytes.saturating_sub(file)) else {
+    let usual = file.saturating_mul(USUAL_EXPANSION);
+    let Some(left) = allowance.checked_sub(bytes.saturating_sub(usual)) else {
         let cause = format!(
-            "the header declares {declared} values, expected at most {} MB more than the packed files have",
+            "the header declares {declared} bytes, expected at most {} MB more than {USUAL_EXPANSION} times the \
+             size of the packed files",
             MOST_UNPACKED >> 20
         );
         return Err(DataError::invalid(path.display(), cause, "unpack it with gunzip"));
@@ -135,13 +191,13 @@ fn take_allowance(
 }
 
 /// Reads and checks magic number and dimensions.
-fn read_header(path: &Path, rank: u8, reader: &mut impl Read) -> Result<Vec<usize>, DataError> {
+fn read_header(path: &Path, kind: Kind, rank: u8, reader: &mut impl Read) -> Result<Vec<usize>, DataError> {
     let length = 4 + 4 * usize::from(rank);
     let mut header = Vec::new();
     reader.take(length as u64).read_to_end(&mut header).map_err(|error| read_failed(path, &error))?;
     let magic = header.first_chunk::<4>();
-    if let Some(magic) = magic.filter(|&&magic| magic != [0, 0, UNSIGNED_BYTE, rank]) {
-        return Err(wrong_magic(path, rank, *magic));
+    if let Some(magic) = magic.filter(|&&magic| magic != [0, 0, kind.code(), rank]) {
+        return Err(wrong_magic(path, kind, rank, *magic));
     }
     if header.len() < length {
         let cause = format!("ends after {} bytes, expected an IDX header of {length} bytes", header.len());
@@ -152,19 +208,21 @@ fn read_header(path: &Path, rank: u8, reader: &mut impl Read) -> Result<Vec<usiz
     Ok(words.map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]) as usize).collect())
 }
 
-fn wrong_magic(path: &Path, rank: u8, magic: [u8; 4]) -> DataError {
+fn wrong_magic(path: &Path, kind: Kind, rank: u8, magic: [u8; 4]) -> DataError {
     let hexadecimal = |bytes: [u8; 4]| bytes.map(|byte| format!("{byte:02x}")).join(" ");
     let reason = match magic {
-        [0, 0, UNSIGNED_BYTE, found] => format!("an IDX file with {found} dimensions"),
-        [0, 0, 0x09 | 0x0b..=0x0e, _] => "an IDX file whose values are not unsigned bytes".into(),
+        [0, 0, code, found] if code == kind.code() => format!("an IDX file with {found} dimensions"),
+        [0, 0, 0x08 | 0x09 | 0x0b..=0x0e, _] => format!("an IDX file whose values are not {}", kind.name()),
         _ => "no IDX file".into(),
     };
     let cause = format!(
-        "starts with the bytes {}: {reason}; expected {} (unsigned bytes, dimensions: {rank})",
+        "starts with the bytes {}: {reason}; expected {} ({}, dimensions: {rank})",
         hexadecimal(magic),
-        hexadecimal([0, 0, UNSIGNED_BYTE, rank])
+        hexadecimal([0, 0, kind.code(), rank]),
+        kind.name()
     );
     let advice = match rank {
+        2 => "give a label file (idx2-int)",
         1 => "give a label file (idx1-ubyte)",
         _ => "give a picture file (idx3-ubyte)",
     };

@@ -12,8 +12,8 @@ use crate::error::DataError;
 #[derive(Clone, Debug, Default)]
 pub struct DataOptions {
     /// Height and width that pictures are brought to; by default the size that they have. Pictures of a
-    /// picture folder that differ, or are larger than 256 pixels, are brought to 64x64 by default. Data
-    /// whose pictures have one size by their format can have no other.
+    /// folder that differ in size, or are longer than 256 pixels on a side, are brought to 64x64 by
+    /// default.
     pub image_size: Option<[usize; 2]>,
     /// At most so many pictures of each split, spread evenly over it.
     pub limit: Option<usize>,
@@ -80,6 +80,8 @@ pub struct Loading<'a> {
 pub enum Unit {
     /// Pictures.
     Pictures,
+    /// Files.
+    Files,
     /// Bytes.
     Bytes,
 }

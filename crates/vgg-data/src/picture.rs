@@ -24,7 +24,7 @@ use crate::jpeg;
 use crate::resize::{LONGEST_SIDE, Resizer};
 
 /// The most memory that reading takes besides the file.
-const MOST_MEMORY: u64 = 64 << 20;
+pub(crate) const MOST_MEMORY: u64 = 64 << 20;
 /// What the memory is needed for besides decoding: resizing, and this and that.
 const OTHER_MEMORY: u64 = 2 << 20;
 /// More pixels take too much time.
@@ -90,10 +90,7 @@ fn fit(
     [height, width]: [usize; 2],
     channels: usize,
 ) -> Result<(Vec<u8>, Option<String>), DataError> {
-    // Decoders work on outside data; a fault in one must cost a picture, not the program.
-    let decoded = catch_unwind(AssertUnwindSafe(|| decode(path, &bytes))).unwrap_or_else(|_| {
-        Err(DataError::invalid(path.display(), "the decoder failed on it", SAVE_AGAIN))
-    })?;
+    let decoded = guarded(path, || decode(path, &bytes))?;
     drop(bytes);
     let [old_height, old_width] = decoded.upright_size();
     let resized = [old_height, old_width] != [height, width];
@@ -184,6 +181,34 @@ fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
+/// What a picture file says of itself before it is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Height and width of the picture as it is looked at.
+    pub(crate) size: [usize; 2],
+    /// 1 for grey, 3 for colour.
+    pub(crate) channels: usize,
+    /// Bytes of memory that reading the picture takes at its peak, with its file and without the result.
+    pub(crate) memory: u64,
+}
+
+/// Reads the header of a PNG or JPEG file, with the checks of [`read_picture`] that need no more.
+pub(crate) fn read_header(path: &Path) -> Result<Header, DataError> {
+    let bytes = read_file(path)?;
+    guarded(path, || {
+        let Opened { decoder, size, orientation, memory } = open_decoder(path, &bytes)?;
+        let channels = if decoder.color_type().has_color() { 3 } else { 1 };
+        let upright = if keeps_sides(orientation) { size } else { [size[1], size[0]] };
+        Ok(Header { size: upright, channels, memory: memory + bytes.len() as u64 })
+    })
+}
+
+/// Decoders work on outside data; a fault in one must cost a picture, not the program.
+fn guarded<R>(path: &Path, read: impl FnOnce() -> Result<R, DataError>) -> Result<R, DataError> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(DataError::invalid(path.display(), "the decoder failed on it", SAVE_AGAIN)))
+}
+
 /// A decoded picture, as it lies in its file.
 struct Decoded {
     /// Height and width.
@@ -194,10 +219,20 @@ struct Decoded {
     samples: Vec<u8>,
 }
 
-/// The picture in `bytes`, whose kind is told by their beginning.
-fn decode(path: &Path, bytes: &[u8]) -> Result<Decoded, DataError> {
+/// A picture whose header has been read and found acceptable.
+struct Opened<'a> {
+    decoder: Box<dyn ImageDecoder + 'a>,
+    /// Height and width, as it lies in its file.
+    size: [usize; 2],
+    orientation: Orientation,
+    /// Bytes of memory that decoding takes at its peak, besides the file.
+    memory: u64,
+}
+
+/// The picture in `bytes`, whose kind is told by their beginning, ready to be decoded.
+fn open_decoder<'a>(path: &Path, bytes: &'a [u8]) -> Result<Opened<'a>, DataError> {
     let invalid = |cause: String| DataError::invalid(path.display(), cause, SAVE_AGAIN);
-    let damaged = |error: ImageError| invalid(format!("cannot be decoded ({error})"));
+    let damaged = |error: ImageError| damaged(path, &error);
     let format = image::guess_format(bytes).ok();
     let Some(format) = format.filter(|format| matches!(format, ImageFormat::Png | ImageFormat::Jpeg)) else {
         let found = format
@@ -215,22 +250,35 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Decoded, DataError> {
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
-    match frame {
+    let memory = match frame {
         None => {
             // Some rows are unpacked at a time, and notes are copied.
             let row = u64::from(width) * u64::from(decoder.color_type().bytes_per_pixel());
-            check_size(path, [width, height], decoder.total_bytes() + 4 * row, 2 * MOST_PNG_NOTES)?;
+            let for_pixels = decoder.total_bytes() + 4 * row;
+            check_size(path, [width, height], for_pixels, 2 * MOST_PNG_NOTES)?;
+            for_pixels + 2 * MOST_PNG_NOTES
         }
         Some(frame) if (frame.width, frame.height) != (width, height) => {
             return Err(invalid("cannot be decoded (it has several sizes)".into()));
         }
-        Some(_) => {}
-    }
+        Some(frame) => frame.memory() + JPEG_COPIES * bytes.len() as u64,
+    };
     let orientation = decoder.orientation().map_err(damaged)?;
+    let size = [height as usize, width as usize];
+    Ok(Opened { decoder: Box::new(decoder), size, orientation, memory: memory + OTHER_MEMORY })
+}
+
+/// The picture in `bytes`.
+fn decode(path: &Path, bytes: &[u8]) -> Result<Decoded, DataError> {
+    let Opened { decoder, size, orientation, .. } = open_decoder(path, bytes)?;
     let kind = decoder.color_type();
     let mut samples = vec![0; decoder.total_bytes() as usize];
-    decoder.read_image(&mut samples).map_err(damaged)?;
-    Ok(Decoded { size: [height as usize, width as usize], kind, orientation, samples })
+    decoder.read_image_boxed(&mut samples).map_err(|error| damaged(path, &error))?;
+    Ok(Decoded { size, kind, orientation, samples })
+}
+
+fn damaged(path: &Path, error: &ImageError) -> DataError {
+    DataError::invalid(path.display(), format!("cannot be decoded ({error})"), SAVE_AGAIN)
 }
 
 /// Refuses a JPEG file that is cut off, too long, or too large when it is decoded.
@@ -269,23 +317,23 @@ fn check_size(path: &Path, [width, height]: [u32; 2], for_pixels: u64, fixed: u6
     Err(DataError::invalid(path.display(), format!("{width}x{height} pixels, {cause}"), advice))
 }
 
-impl Decoded {
-    /// Whether the camera was held upright or upside down, so that height and width stay.
-    fn keeps_sides(&self) -> bool {
-        use Orientation::{FlipHorizontal, FlipVertical, NoTransforms, Rotate180};
-        matches!(self.orientation, NoTransforms | Rotate180 | FlipHorizontal | FlipVertical)
-    }
+/// Whether the camera was held upright or upside down, so that height and width stay.
+fn keeps_sides(orientation: Orientation) -> bool {
+    use Orientation::{FlipHorizontal, FlipVertical, NoTransforms, Rotate180};
+    matches!(orientation, NoTransforms | Rotate180 | FlipHorizontal | FlipVertical)
+}
 
+impl Decoded {
     /// Height and width of the picture as it is looked at.
     fn upright_size(&self) -> [usize; 2] {
         let [height, width] = self.size;
-        if self.keeps_sides() { [height, width] } else { [width, height] }
+        if keeps_sides(self.orientation) { [height, width] } else { [width, height] }
     }
 
     /// The upright picture in the size `[height, width]`. It is resized as it lies, as a copy in full
     /// size would take its memory twice, and then turned.
     fn fit(self, [height, width]: [usize; 2], channels: usize) -> Vec<u8> {
-        let lying = if self.keeps_sides() { [height, width] } else { [width, height] };
+        let lying = if keeps_sides(self.orientation) { [height, width] } else { [width, height] };
         let mut resizer = Resizer::new(self.size, lying, channels);
         let row_bytes = self.size[1] * usize::from(self.kind.bytes_per_pixel());
         let (mut narrow, mut row) = (Vec::new(), Vec::new());

@@ -6,8 +6,9 @@ use std::str::FromStr;
 
 use crate::dataset::Splits;
 use crate::error::DataError;
+use crate::known::{CIFAR_10, FASHION_MNIST, KMNIST};
 use crate::options::DataOptions;
-use crate::{folder, mnist};
+use crate::{files, mnist};
 
 /// Where the data of a run come from; as text a name of [`NAMED`], or a path. A folder that is itself
 /// called `mnist` is written `./mnist`.
@@ -79,23 +80,37 @@ impl fmt::Display for Source {
 /// Opens a data set whole.
 ///
 /// MNIST comes in TensorFlow's split: the first 5,000 of the 60,000 training pictures are for
-/// validation, the other 55,000 for training, and 10,000 for the test. A folder is split alike:
-/// with 50,000 training pictures or more the first 5,000 are for validation, with fewer the first
-/// tenth (at least one). A folder's classes are 0 to the largest label in either label file, and the
-/// training file must show each of them.
+/// validation, the other 55,000 for training, and 10,000 for the test. Other IDX files and CIFAR-10 are
+/// split alike: with 50,000 training pictures or more the first 5,000 are for validation, with fewer the
+/// first tenth (at least one). The classes of IDX files are 0 to the largest label in either label file,
+/// and the training file must show each of them. A folder of pictures that has no folder for validation
+/// or test gets them by [`SeededSplit`](crate::SeededSplit).
+///
+/// A data set that is downloaded is kept in the folder that the environment variable `VGG_CACHE` says, by
+/// default `vgg` in `XDG_CACHE_HOME`, or `~/.cache/vgg`; `VGG_MIRROR` is an address to fetch from instead of
+/// the known ones.
 ///
 /// # Errors
 /// [`ErrorKind::Unreadable`](crate::ErrorKind::Unreadable) when files are missing or cannot be
-/// read, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when they are not what they should be.
+/// read, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when they are not what they should be,
+/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when they cannot be downloaded.
 pub fn open(source: &Source, options: &DataOptions) -> Result<Splits, DataError> {
+    if options.limit == Some(0) {
+        return Err(DataError::argument("limit", "0 pictures", "give at least 1, or leave it out"));
+    }
     let splits = match source {
         Source::Mnist => mnist::open(),
-        Source::Folder(path) => folder::open(path),
-        _ => Err(DataError::argument(source, "downloads are not there yet", "use mnist, or give a folder")),
+        Source::Folder(path) => files::open(path, &path.display().to_string(), options),
+        Source::FashionMnist => FASHION_MNIST.open(options),
+        Source::Kmnist => KMNIST.open(options),
+        Source::Cifar10 => CIFAR_10.open(options),
     }?;
-    match options.limit {
-        Some(0) => Err(DataError::argument("limit", "0 pictures", "give at least 1, or leave it out")),
-        Some(most) => Ok(splits.limited(most)),
+    let splits = match options.limit {
+        Some(most) => splits.limited(most),
+        None => splits,
+    };
+    match options.image_size {
+        Some(size) => splits.resized(size),
         None => Ok(splits),
     }
 }

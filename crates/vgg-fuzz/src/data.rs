@@ -89,9 +89,10 @@ pub fn folder(data: &[u8]) {
         let others: Vec<_> = Part::all(data).iter().filter_map(|part| put(folder, part)).collect();
         let source = Source::Folder(folder.to_owned());
         assert_eq!(source.to_string().parse(), Ok(source.clone()));
-        match vgg_data::open(&source, &vgg_data::DataOptions::default()) {
-            Ok(splits) => check_splits(&splits, folder),
-            Err(error) => check_message(&error, &one_line(&folder.display().to_string(), 400)),
+        read_source(folder);
+        // Whatever cannot be read is listed, and nothing else goes wrong.
+        if let Err(error) = vgg_data::check::check(&source, &vgg_data::DataOptions::default()) {
+            check_message(&error, &one_line(&folder.display().to_string(), 400));
         }
         for name in others {
             let path = folder.join(&name);
@@ -171,10 +172,84 @@ fn mebibyte_of_zeros() -> &'static [u8] {
     PACKED.get_or_init(|| pack(&vec![0; 1 << 20]))
 }
 
-/// Puts a part into the folder: its lower four bits choose a name that a data folder has, or its
-/// own; its upper two what it is. Gives the name where it is its own and could be made.
+/// CIFAR-10 in its binary version: the packed archive when the bytes begin like one; else the first byte
+/// says whether the others are an archive to be packed, or the files of a folder.
+///
+/// # Panics
+/// When a reader does what it must not.
+pub fn cifar(data: &[u8]) {
+    if data.starts_with(&GZIP_MAGIC) {
+        return read_archive(data);
+    }
+    match data.split_first() {
+        Some((0, archive)) => read_archive(&pack(archive)),
+        Some((_, files)) => read_cifar_folder(files),
+        None => {}
+    }
+}
+
+fn read_archive(packed: &[u8]) {
+    scratch::with_folder("cifar", |folder| {
+        let path = folder.join("cifar.tar.gz");
+        fs::write(&path, packed).expect("the temporary folder takes a file");
+        read_source(&path);
+    });
+}
+
+/// The lower three bits of a part choose one of the seven files; with the next, its content goes on until
+/// there is a whole number of pictures.
+fn read_cifar_folder(files: &[u8]) {
+    const RECORD: usize = 3073;
+    scratch::with_folder("cifar", |folder| {
+        for part in Part::all(files) {
+            let name = match part.kind & 7 {
+                0 => "test_batch.bin".to_owned(),
+                6 | 7 => "batches.meta.txt".to_owned(),
+                number => format!("data_batch_{number}.bin"),
+            };
+            let mut bytes = part.bytes.to_vec();
+            if part.kind & 8 != 0 {
+                bytes.resize(bytes.len().max(1).next_multiple_of(RECORD), 0);
+            }
+            fs::write(folder.join(name), bytes).expect("the temporary folder takes a file");
+        }
+        read_source(folder);
+    });
+}
+
+fn read_source(path: &Path) {
+    match vgg_data::open(&Source::Folder(path.to_owned()), &vgg_data::DataOptions::default()) {
+        Ok(splits) => check_splits(&splits, path),
+        Err(error) => check_message(&error, &one_line(&path.display().to_string(), 400)),
+    }
+}
+
+/// Puts a picture, or what is in its place, into a folder of a class. The lower two bits of a part choose
+/// the split, the next two the class; the name is the part's own.
+fn put_picture(folder: &Path, part: &Part<'_>) {
+    let split = ["train", "val", "test", ""][usize::from(part.kind & 3)];
+    let class = ["cat", "dog", "\u{e9}\u{202e}", "train"][usize::from(part.kind >> 2 & 3)];
+    let folder = folder.join(split).join(class);
+    let mut name = own_name(part.name);
+    name.push(".png");
+    let path = folder.join(&name);
+    // Names that the system refuses, and names that are taken, are left out.
+    let _ = fs::create_dir_all(&folder).and_then(|()| match part.kind >> 6 {
+        0 | 2 => fs::write(&path, part.bytes),
+        1 => fs::create_dir(&path),
+        _ => link(&folder.join(own_name(part.bytes)), &path),
+    });
+}
+
+/// Puts a part into the folder: with bit 4, a picture of a class; else its lower four bits choose a name
+/// that a data folder has, or its own; its upper two what it is. Gives the name where it is its own and
+/// could be made.
 fn put(folder: &Path, part: &Part<'_>) -> Option<std::ffi::OsString> {
     const KINDS: [&str; 4] = ["train-images", "train-labels", "t10k-images", "t10k-labels"];
+    if part.kind & 16 != 0 {
+        put_picture(folder, part);
+        return None;
+    }
     let choice = usize::from(part.kind & 15);
     let own = choice == 15;
     let name = if own {
@@ -232,10 +307,14 @@ fn check_splits(splits: &vgg_data::Splits, folder: &Path) {
         assert_eq!(data.labels().len(), data.len());
         assert!(data.labels().iter().all(|&label| (label as usize) < data.classes()));
         assert!(data.len() > 0 && data.image_size() > 0 && data.classes() > 1);
-        assert_eq!((data.height(), data.width(), data.channels()), (train.height(), train.width(), 1));
+        let shape = |data: &vgg_data::Dataset| [data.height(), data.width(), data.channels()];
+        assert_eq!(shape(data), shape(train));
+        assert!(matches!(data.channels(), 1 | 3));
         assert_eq!(data.class_names(), train.class_names());
     }
     let shown =
         |class| train.labels().iter().chain(validation.labels()).any(|&label| label as usize == class);
-    assert!((0..train.classes()).all(shown), "a class without a training picture");
+    // CIFAR-10 has ten classes, whatever the files show.
+    let is_cifar = folder.to_string_lossy().contains("cifar");
+    assert!(is_cifar || (0..train.classes()).all(shown), "a class without a training picture");
 }

@@ -19,7 +19,7 @@ mod scratch;
 
 pub use checkpoint::{checkpoint, safetensors};
 pub use config::config;
-pub use data::{folder, gzip, idx};
+pub use data::{cifar, folder, gzip, idx};
 pub use parts::Part;
 pub use peak_alloc::PeakAlloc;
 pub use picture::{jpeg, png};
@@ -44,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "png", bytes: "a PNG file, as it is and with its checksums made right", run: png },
     Target { name: "jpeg", bytes: "a JPEG file", run: jpeg },
     Target { name: "folder", bytes: "names and contents of the files in a data folder", run: folder },
+    Target { name: "cifar", bytes: "CIFAR-10's archive, or names and contents of its files", run: cifar },
     Target { name: "config", bytes: "a config.toml", run: config },
     Target { name: "checkpoint", bytes: "files of a checkpoint, with right hashes or not", run: checkpoint },
     Target {

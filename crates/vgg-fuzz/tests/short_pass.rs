@@ -44,6 +44,11 @@ fn folder() {
 }
 
 #[test]
+fn cifar() {
+    pass("cifar");
+}
+
+#[test]
 fn config() {
     pass("config");
 }

@@ -1,4 +1,7 @@
-//! `vgg data`: which pictures there are, how many of each class, and what they look like.
+//! `vgg data`: which pictures there are, how many of each class, what they look like, and what is wrong
+//! with them.
+
+mod check;
 
 use super::output::{self, Thousands};
 use clap::{Args, Subcommand};
@@ -6,12 +9,14 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use vgg::data::source::NAMED;
 use vgg::data::{ascii, stats};
-use vgg::{DataOptions, Dataset, Source, Split, Splits, TrainError};
+use vgg::{Dataset, Source, Split, Splits, TrainError};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   vgg data stats
+  vgg data check --data FOLDER
   vgg data show --index 7
   vgg data show --split test --index 0 --png digit.png";
 
@@ -31,8 +36,13 @@ enum Task {
     List,
     /// Sizes, and the number of pictures of each class
     Stats {
-        /// mnist, or a folder with four IDX files
-        #[arg(long, value_name = "mnist|DIR", default_value = "mnist")]
+        #[arg(long, value_name = super::DATA_NAME, default_value = "mnist", help = super::DATA_HELP)]
+        data: Source,
+    },
+    /// Find what spoils training: unreadable files, copies in two splits or
+    /// classes, classes with few pictures
+    Check {
+        #[arg(long, value_name = super::DATA_NAME, default_value = "mnist", help = super::DATA_HELP)]
         data: Source,
     },
     /// Draw one picture and say its class
@@ -41,8 +51,7 @@ enum Task {
 
 #[derive(Args)]
 struct ShowArguments {
-    /// mnist, or a folder with four IDX files
-    #[arg(long, value_name = "mnist|DIR", default_value = "mnist")]
+    #[arg(long, value_name = super::DATA_NAME, default_value = "mnist", help = super::DATA_HELP)]
     data: Source,
     /// train, validation or test
     #[arg(long, value_name = "NAME", default_value = "train")]
@@ -55,22 +64,33 @@ struct ShowArguments {
     png: Option<PathBuf>,
 }
 
-/// Runs one of the three tasks.
+/// Runs one of the four tasks.
 ///
 /// # Errors
 /// Data that cannot be read, a picture that does not exist, a file that cannot be written.
 pub(crate) fn run(arguments: &DataArguments, json: bool) -> Result<(), TrainError> {
     match &arguments.task {
         Task::List => output::answer(&List::new(), json),
-        Task::Stats { data } => output::answer(&Stats::new(&vgg::open(data, &DataOptions::default())?), json),
+        Task::Stats { data } => {
+            output::answer(&Stats::new(&super::open_data(data, &super::data_options())?), json)
+        }
+        Task::Check { data } => check::run(data, json),
         Task::Show(arguments) => output::answer(&show(arguments)?, json),
     }
 }
 
+/// What `--data` takes besides names.
+const PATHS: [(&str, &str); 4] = [
+    ("IDX", "a folder of four files, as of MNIST, EMNIST, QMNIST; packed or not"),
+    ("IDX/SET", "one of several sets in it, such as gzip/emnist-letters"),
+    ("PICTURES", "train/CLASS/*.png or *.jpg, also val/ and test/; or CLASS/*.png"),
+    ("CIFAR", "CIFAR-10's binary files, or cifar-10-binary.tar.gz"),
+];
+
 /// The answer of `vgg data list`.
 #[derive(Serialize)]
 struct List {
-    data_sets: [DataSet; 2],
+    data_sets: Vec<DataSet>,
 }
 
 #[derive(Serialize)]
@@ -81,15 +101,15 @@ struct DataSet {
 
 impl List {
     fn new() -> Self {
-        let mnist = DataSet { name: "mnist", summary: "handwritten digits, part of this program" };
-        let folder = DataSet { name: "DIR", summary: "a folder with four IDX files named as MNIST's are" };
-        Self { data_sets: [mnist, folder] }
+        let named = NAMED.iter().map(|named| (named.name, named.summary));
+        let all = named.chain(PATHS).map(|(name, summary)| DataSet { name, summary });
+        Self { data_sets: all.collect() }
     }
 }
 
 impl fmt::Display for List {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.data_sets.iter().try_for_each(|set| writeln!(f, "{:<8}{}", set.name, set.summary))
+        self.data_sets.iter().try_for_each(|set| writeln!(f, "{:<15}{}", set.name, set.summary))
     }
 }
 
@@ -154,7 +174,7 @@ struct Shown {
 }
 
 fn show(arguments: &ShowArguments) -> Result<Shown, TrainError> {
-    let splits = vgg::open(&arguments.data, &DataOptions::default())?;
+    let splits = super::open_data(&arguments.data, &super::data_options())?;
     let (data, index) = (splits.get(arguments.split), arguments.index);
     if index >= data.len() {
         let (split, last) = (arguments.split, data.len() - 1);

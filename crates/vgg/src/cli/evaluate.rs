@@ -22,8 +22,7 @@ pub(crate) struct EvaluateArguments {
     /// Where the trained network is kept
     #[arg(long, value_name = "DIR", default_value = MODEL_DIR)]
     model_dir: PathBuf,
-    /// mnist, or a folder with four IDX files; what it was trained with by default
-    #[arg(long, value_name = "mnist|DIR")]
+    #[arg(long, value_name = super::DATA_NAME, help = super::DATA_HELP.to_owned() + " [default: as trained]")]
     data: Option<Source>,
     /// train, validation or test
     #[arg(long, value_name = "NAME", default_value = "test")]
@@ -50,7 +49,7 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<(), Train
     if arguments.test_time_shifts {
         estimator.set_views(Views::Shifted);
     }
-    let splits = super::open_data(&estimator, arguments.data.as_ref())?;
+    let splits = super::open_data_for(&estimator, arguments.data.as_ref())?;
     let split = arguments.split;
     let report = measure(&mut estimator, &splits, split, &AtomicBool::new(false))?;
     output::answer(&report, json)

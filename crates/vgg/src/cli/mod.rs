@@ -7,6 +7,7 @@ mod bench;
 mod data;
 mod evaluate;
 mod info;
+mod loading;
 mod output;
 mod pictures;
 mod predict;
@@ -25,10 +26,18 @@ use vgg::arch::presets::{configuration, configuration_names, head, head_names};
 use vgg::arch::{ArchError, Network, Shape};
 use vgg::engine::Precision;
 use vgg::train::{PRECISIONS, precision_named};
-use vgg::{Estimator, OpenOptions, Source, Splits, TrainError};
+use vgg::{DataOptions, Estimator, OpenOptions, Source, Splits, TrainError};
 
 /// Where a run is kept when nothing else is said.
 const MODEL_DIR: &str = "model";
+
+/// What `--data` takes.
+const DATA_HELP: &str = "\
+mnist, fashion-mnist, kmnist, cifar-10, or a path: four IDX files, pictures as \
+train/CLASS/*.png, CIFAR-10's binary files";
+
+/// How `--data` is named in help.
+const DATA_NAME: &str = "NAME|PATH";
 
 /// Most pictures that are evaluated or predicted at once.
 const BATCH_SIZE: usize = 100;
@@ -74,7 +83,7 @@ enum Verb {
     /// Show the layers of a network, its cost, and the kernels of this machine
     #[command(after_help = info::EXAMPLES)]
     Info(info::InfoArguments),
-    /// List, count and show the pictures
+    /// List, count, check and show the pictures
     #[command(after_help = data::EXAMPLES)]
     Data(data::DataArguments),
 }
@@ -109,6 +118,18 @@ impl NetworkArguments {
 
 /// The exit code of a command line that cannot be understood.
 const USAGE: u8 = 2;
+
+/// Opens the data of a verb, with a bar for whoever waits, and says what should be known of them.
+fn open_data(source: &Source, options: &DataOptions) -> Result<Splits, TrainError> {
+    let splits = vgg::open(source, options)?;
+    splits.notes.iter().for_each(|note| output::note(format_args!("note: {note}")));
+    Ok(splits)
+}
+
+/// How data are opened: whole, with a bar for whoever waits.
+fn data_options() -> DataOptions {
+    DataOptions { progress: loading::progress(), ..DataOptions::default() }
+}
 
 /// Whether clap's "error" is the help or the version that was asked for, or nothing was said at all.
 fn is_help(error: &clap::Error) -> bool {
@@ -169,8 +190,8 @@ fn open_estimator(model_dir: &Path, batch_size: usize, threads: usize) -> Result
 
 /// The data that a network was trained with, opened as they were then; or others, with pictures brought to
 /// the network's size where they can be.
-fn open_data(estimator: &Estimator, other: Option<&Source>) -> Result<Splits, TrainError> {
-    let mut options = estimator.config().data_options();
+fn open_data_for(estimator: &Estimator, other: Option<&Source>) -> Result<Splits, TrainError> {
+    let mut options = DataOptions { progress: loading::progress(), ..estimator.config().data_options() };
     let source = match other {
         Some(source) => {
             options.limit = None;
@@ -178,7 +199,7 @@ fn open_data(estimator: &Estimator, other: Option<&Source>) -> Result<Splits, Tr
         }
         None => estimator.config().data.source.parse()?,
     };
-    Ok(vgg::open(&source, &options)?)
+    open_data(&source, &options)
 }
 
 fn arch_help() -> String {

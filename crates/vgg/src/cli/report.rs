@@ -27,8 +27,7 @@ pub(crate) struct ReportArguments {
     /// Where the trained network is kept
     #[arg(long, value_name = "DIR", default_value = MODEL_DIR)]
     model_dir: PathBuf,
-    /// mnist, or a folder with four IDX files; what it was trained with by default
-    #[arg(long, value_name = "mnist|DIR")]
+    #[arg(long, value_name = super::DATA_NAME, help = super::DATA_HELP.to_owned() + " [default: as trained]")]
     data: Option<Source>,
     /// train, validation or test
     #[arg(long, value_name = "NAME", default_value = "test")]
@@ -49,7 +48,7 @@ struct Answer {
 /// No trained network, data that cannot be read or do not fit it, a page that cannot be written.
 pub(crate) fn run(arguments: &ReportArguments, json: bool) -> Result<(), TrainError> {
     let mut estimator = super::open_estimator(&arguments.model_dir, BATCH_SIZE, 0)?;
-    let splits = super::open_data(&estimator, arguments.data.as_ref())?;
+    let splits = super::open_data_for(&estimator, arguments.data.as_ref())?;
     let split = arguments.split;
     let (figures, scores) = measure(&mut estimator, &splits, split, &AtomicBool::new(false))?;
     let model_dir = ModelDir::new(&arguments.model_dir);

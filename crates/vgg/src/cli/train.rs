@@ -48,8 +48,7 @@ pub(crate) struct TrainArguments {
     /// A TOML file of settings, with the keys of a run's config.toml; options win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// mnist, or a folder with four IDX files [default: mnist]
-    #[arg(long, value_name = "mnist|DIR")]
+    #[arg(long, value_name = super::DATA_NAME, help = super::DATA_HELP.to_owned() + " [default: mnist]")]
     data: Option<Source>,
     /// Size that pictures of a folder are brought to: a side, or height x width such as 32x48
     #[arg(long, value_name = "N|HxW", value_parser = image_size)]

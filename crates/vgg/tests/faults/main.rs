@@ -15,6 +15,7 @@ mod options;
 mod output;
 mod pictures;
 mod place;
+mod sources;
 
 use place::{Outcome, Place, Trained};
 use std::collections::BTreeSet;
@@ -48,6 +49,7 @@ pub(crate) struct Area {
 
 const AREAS: &[Area] = &[
     data::AREA,
+    sources::AREA,
     pictures::AREA,
     options::AREA,
     model_dir::AREA,

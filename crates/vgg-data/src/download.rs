@@ -1,0 +1,281 @@
+//! Files from the network into a folder on this machine.
+//!
+//! Each file is fetched into `NAME.part`, which is kept when a connection breaks, so that the next try
+//! goes on from there; when its size and SHA-256 are right it is renamed to `NAME`. Mirrors are tried in
+//! turn. One that is slower than [`Settings::slowest`] is left for the next; when no other has the file,
+//! it is taken as slow as it is.
+//!
+//! The environment says where and from where: `VGG_CACHE` is the folder (by default `vgg` in
+//! `XDG_CACHE_HOME`, or `~/.cache/vgg`), `VGG_MIRROR` an address to use instead of the known ones, and
+//! `HTTP_PROXY` and the like a proxy.
+
+mod connection;
+#[cfg(test)]
+mod tests;
+
+use std::env;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::DataError;
+use crate::known::{File, Known};
+use crate::options::{Loading, Progress, Unit};
+use connection::Connection;
+
+/// Broken connections to one mirror that are taken up again, as long as each brought something.
+const MOST_RESUMED: usize = 20;
+
+/// Where files come from and go to, and how long to wait.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The folder for all data sets.
+    pub(crate) cache: PathBuf,
+    /// Beginnings of addresses.
+    pub(crate) mirrors: Vec<String>,
+    /// Time for a connection, and the longest silence.
+    pub(crate) patience: Duration,
+    /// How long a mirror may be slow.
+    pub(crate) window: Duration,
+    /// Bytes a second that a mirror must bring over a window.
+    pub(crate) slowest: u64,
+}
+
+impl Settings {
+    /// The settings for a data set, as the environment says.
+    ///
+    /// # Errors
+    /// When nothing says where files may be kept.
+    pub(crate) fn new(known: &Known) -> Result<Self, DataError> {
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        let cache = set("VGG_CACHE")
+            .map(PathBuf::from)
+            .or_else(|| set("XDG_CACHE_HOME").map(|folder| Path::new(&folder).join("vgg")))
+            .or_else(|| set("HOME").map(|folder| Path::new(&folder).join(".cache/vgg")));
+        let cache = cache.ok_or_else(|| {
+            let cause = "nothing says where downloads are kept: there is neither VGG_CACHE nor HOME";
+            DataError::argument(known.name, cause, "set VGG_CACHE to a folder")
+        })?;
+        let mirrors = match set("VGG_MIRROR") {
+            Some(mirror) => vec![format!("{}/", mirror.to_string_lossy().trim_end_matches('/'))],
+            None => known.mirrors.iter().map(ToString::to_string).collect(),
+        };
+        let (patience, window) = (Duration::from_secs(20), Duration::from_secs(20));
+        Ok(Self { cache, mirrors, patience, window, slowest: 200_000 })
+    }
+}
+
+/// Fetches the files of a data set that are not in the cache yet, and gives their folder.
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when no mirror has a file, with what went
+/// wrong at each; [`ErrorKind::Unwritable`](crate::ErrorKind::Unwritable) when files cannot be kept.
+pub(crate) fn fetch(
+    name: &str,
+    files: &[File],
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<PathBuf, DataError> {
+    let folder = settings.cache.join(name);
+    for file in files {
+        let path = folder.join(file.name);
+        if is_right(&path, file) {
+            continue;
+        }
+        fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, &error))?;
+        Download { file, path: &path, settings, progress }.run()?;
+    }
+    Ok(folder)
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> DataError {
+    let advice = "free some space, or set VGG_CACHE to a folder that can be written to";
+    DataError::new(crate::ErrorKind::Unwritable, path.display(), error.to_string(), advice)
+}
+
+/// Whether a file is there and is what it should be.
+fn is_right(path: &Path, file: &File) -> bool {
+    let length = fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len());
+    length == Some(file.bytes) && sha256(path).is_ok_and(|sum| sum == file.sha256)
+}
+
+fn sha256(path: &Path) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    io::copy(&mut fs::File::open(path)?, &mut hasher)?;
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The fetching of one file.
+struct Download<'a> {
+    file: &'a File,
+    path: &'a Path,
+    settings: &'a Settings,
+    progress: &'a Progress,
+}
+
+/// Why a mirror did not give the file.
+enum Failure {
+    /// What is kept here may be gone on with.
+    Broken(String),
+    /// It can only send the whole file.
+    Whole(String),
+    /// It was slower than it may be while there are others.
+    Slow(String),
+    /// Its file is another one, or it has none.
+    Refused(String),
+    /// Nothing can be kept here.
+    Here(DataError),
+}
+
+impl Download<'_> {
+    fn run(&self) -> Result<(), DataError> {
+        let part = self.path.with_file_name(format!("{}.part", self.file.name));
+        let unwritable = |error: io::Error| unwritable(&part, &error);
+        let open = || OpenOptions::new().read(true).append(true).create(true).open(&part);
+        let mut kept = open().map_err(unwritable)?;
+        // Another process may be fetching the same file; when it is done, there is nothing to do.
+        kept.lock().map_err(unwritable)?;
+        if is_right(self.path, self.file) {
+            return Ok(());
+        }
+        let mut failures = Vec::new();
+        // Slow mirrors are taken as they are when no other has given the file.
+        for slowest in [self.settings.slowest, 0] {
+            let mut some_were_slow = false;
+            for mirror in &self.settings.mirrors {
+                let cause = match self.from(mirror, &mut kept, slowest) {
+                    Ok(()) => return fs::rename(&part, self.path).map_err(unwritable),
+                    Err(Failure::Here(error)) => return Err(error),
+                    Err(Failure::Slow(cause)) => {
+                        some_were_slow = true;
+                        cause
+                    }
+                    Err(Failure::Broken(cause) | Failure::Whole(cause) | Failure::Refused(cause)) => cause,
+                };
+                failures.push(format!("{mirror}: {cause}"));
+            }
+            if !some_were_slow {
+                break;
+            }
+        }
+        Err(self.unavailable(&failures))
+    }
+
+    fn unavailable(&self, failures: &[String]) -> DataError {
+        let folder = self.path.parent().unwrap_or(self.path);
+        let by_hand = self.settings.mirrors.first().map_or("", String::as_str);
+        DataError::new(
+            crate::ErrorKind::Unavailable,
+            self.file.name,
+            format!("cannot be downloaded ({})", failures.join("; ")),
+            format!(
+                "check the network and try again, or fetch {by_hand}{} by hand into {}",
+                self.file.name,
+                folder.display()
+            ),
+        )
+    }
+
+    /// Fetches from one mirror until the file is right; what breaks off is taken up again.
+    fn from(&self, mirror: &str, kept: &mut fs::File, slowest: u64) -> Result<(), Failure> {
+        let url = format!("{mirror}{}", self.file.name);
+        let here = |error: io::Error| Failure::Here(unwritable(self.path, &error));
+        let mut tries = 0;
+        loop {
+            let before = kept.metadata().map_err(here)?.len();
+            if before > self.file.bytes {
+                kept.set_len(0).map_err(here)?;
+                continue;
+            }
+            let mut result = Ok(());
+            if before < self.file.bytes {
+                result = self.receive(&url, before, kept, slowest);
+            }
+            let now = kept.metadata().map_err(here)?.len();
+            if now == self.file.bytes {
+                match self.check(kept) {
+                    Ok(()) => return Ok(()),
+                    Err(cause) => {
+                        kept.set_len(0).map_err(here)?;
+                        // What was there before may have been wrong: once more, all of it from here.
+                        if before == 0 {
+                            return Err(Failure::Refused(cause));
+                        }
+                    }
+                }
+            } else {
+                match result {
+                    Err(Failure::Whole(_)) if before > 0 => kept.set_len(0).map_err(here)?,
+                    Err(Failure::Broken(_)) if now > before && tries < MOST_RESUMED => {}
+                    Err(failure) => return Err(failure),
+                    // A server that promises less than it has.
+                    Ok(()) if now > before && tries < MOST_RESUMED => {}
+                    Ok(()) => {
+                        let cause = format!("sent {now} bytes, expected {}", self.file.bytes);
+                        return Err(Failure::Broken(cause));
+                    }
+                }
+            }
+            tries += 1;
+        }
+    }
+
+    /// Receives what follows the first `start` bytes.
+    fn receive(&self, url: &str, start: u64, kept: &mut fs::File, slowest: u64) -> Result<(), Failure> {
+        let here = |error: io::Error| Failure::Here(unwritable(self.path, &error));
+        let mut connection = Connection::open(url, start, self.file.bytes, self.settings.patience)?;
+        if connection.start == 0 && start > 0 {
+            kept.set_len(0).map_err(here)?;
+        }
+        let mut have = connection.start;
+        let (mut window, mut in_window) = (Instant::now(), 0);
+        let mut piece = vec![0; 1 << 16];
+        while have < self.file.bytes {
+            let room = piece.len().min((self.file.bytes - have) as usize);
+            let count = connection
+                .reader
+                .read(&mut piece[..room])
+                .map_err(|error| Failure::Broken(format!("the connection broke at byte {have} ({error})")))?;
+            if count == 0 {
+                break;
+            }
+            kept.write_all(&piece[..count]).map_err(here)?;
+            have += count as u64;
+            in_window += count as u64;
+            let task = &format!("downloading {}", self.file.name);
+            self.progress.tell(&Loading { task, done: have, total: self.file.bytes, unit: Unit::Bytes });
+            let time = window.elapsed();
+            if time >= self.settings.window {
+                let speed = (in_window as f64 / time.as_secs_f64()) as u64;
+                if speed < slowest {
+                    return Err(Failure::Slow(format!("too slow, {speed} bytes a second")));
+                }
+                (window, in_window) = (Instant::now(), 0);
+            }
+        }
+        // A stream that ended early says more of it.
+        connection.finish()
+    }
+
+    fn check(&self, kept: &mut fs::File) -> Result<(), String> {
+        let sum = || -> io::Result<String> {
+            kept.sync_all()?;
+            kept.seek(SeekFrom::Start(0))?;
+            let mut hasher = Sha256::new();
+            io::copy(kept, &mut hasher)?;
+            Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        };
+        let mut sum = sum;
+        match sum() {
+            Ok(sum) if sum == self.file.sha256 => Ok(()),
+            Ok(sum) => {
+                let [found, expected] = [&sum, self.file.sha256].map(|sum| &sum[..12]);
+                Err(format!("has another file of this name (SHA-256 {found}…, expected {expected}…)"))
+            }
+            Err(error) => Err(format!("what was received cannot be read back ({error})")),
+        }
+    }
+}
