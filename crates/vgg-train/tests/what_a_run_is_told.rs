@@ -93,14 +93,14 @@ fn a_run_ends_early_and_uses_its_best_checkpoint() {
     );
 }
 
-/// Stopped or killed at any step, a run ends early at the same step with the same bits.
+/// Stopped or killed before, at or after the end of an epoch, a run ends early at the same step with the same bits.
 #[test]
 fn a_run_that_goes_on_ends_as_early() {
     let bench = Bench::new();
     run(&bench.early("whole")).unwrap();
     let last = "ckpt-000000018";
     let expected = (contents(&bench.path("whole").join(last)), bench.metrics("whole"));
-    for step in 1..18 {
+    for step in [1, 5, 6, 7, 12, 13, 17] {
         let (parts, killed) = (format!("parts-{step}"), format!("killed-{step}"));
         run(&TrainOptions { stop_at: Some(step), ..bench.early(&parts) }).unwrap();
         let options = TrainOptions { save_every: Some(4), ..bench.early(&killed) };

@@ -218,6 +218,7 @@ impl TrainArguments {
             freeze: self.freeze,
             overfit_batch: self.overfit_batch.then_some(true),
             init_from: self.init_from.clone(),
+            loading: super::loading::progress(),
             threads: self.threads,
             save_every: self.save_every,
             stop_at: self.stop_at,
