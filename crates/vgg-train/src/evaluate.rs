@@ -25,7 +25,7 @@ pub struct Evaluation {
 
 /// Wilson's 95 % interval of an accuracy that was found as `correct` of `examples`: the accuracies that
 /// make such a finding no rarer than one in 20. It holds where few or none are wrong, too (Wilson,
-/// "Probable inference, the law of succession, and statistical inference", 1927).
+/// "Probable inference, the law of succession, and statistical inference", 1927). `examples` is above 0.
 pub fn accuracy_interval(correct: usize, examples: usize) -> [f64; 2] {
     /// Standard deviations of a normal number that 95 % are within.
     const DEVIATIONS: f64 = 1.959_963_984_540_054;

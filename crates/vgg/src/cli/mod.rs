@@ -67,7 +67,7 @@ struct Cli {
 enum Verb {
     /// Train a network, or go on where training stopped
     #[command(after_help = train::EXAMPLES)]
-    Train(train::TrainArguments),
+    Train(Box<train::TrainArguments>),
     /// Measure accuracy and loss on pictures with known classes
     #[command(after_help = evaluate::EXAMPLES)]
     Evaluate(evaluate::EvaluateArguments),

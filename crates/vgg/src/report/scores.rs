@@ -177,20 +177,6 @@ fn best(logits: &[f32]) -> Vec<usize> {
     best
 }
 
-/// The 95 % interval of a share of `right` in `pictures` by Wilson's formula (1927), which holds also
-/// near 0 and 1.
-pub fn wilson_interval(right: usize, pictures: usize) -> [f64; 2] {
-    const Z: f64 = 1.959_963_984_540_054;
-    if pictures == 0 {
-        return [0.0, 1.0];
-    }
-    let (n, share) = (pictures as f64, right as f64 / pictures as f64);
-    let scale = 1.0 / (1.0 + Z * Z / n);
-    let middle = scale * (share + Z * Z / (2.0 * n));
-    let half = scale * Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    [(middle - half).max(0.0), (middle + half).min(1.0)]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,23 +267,5 @@ mod tests {
         let losses: Vec<usize> = scores.mistakes().iter().map(|answer| (answer.index * 37) % 100).collect();
         assert_eq!(losses, (100 - MOST_ANSWERS..100).rev().collect::<Vec<_>>());
         assert_eq!(scores.pictures(), 100);
-    }
-
-    #[test]
-    fn the_interval_is_wilsons() {
-        // Newcombe (1998), table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
-        for (right, pictures, expected) in [
-            (81, 263, [0.2553, 0.3662]),
-            (15, 148, [0.0624, 0.1605]),
-            (0, 20, [0.0, 0.1611]),
-            (1, 29, [0.0061, 0.1718]),
-        ] {
-            let found = wilson_interval(right, pictures);
-            assert!(
-                (found[0] - expected[0]).abs() < 5e-5 && (found[1] - expected[1]).abs() < 5e-5,
-                "{found:?}"
-            );
-        }
-        assert_eq!(wilson_interval(0, 0), [0.0, 1.0]);
     }
 }

@@ -5,7 +5,7 @@ use super::plot::{Axis, Plot, Scale, percent};
 use super::training::figure;
 use crate::report::Report;
 use crate::report::calibration::{BINS, Bin};
-use crate::report::scores::wilson_interval;
+use vgg_train::evaluate::accuracy_interval;
 
 pub(super) fn section(report: &Report) -> String {
     let calibration = report.scores.calibration();
@@ -38,7 +38,7 @@ fn diagram(bins: &[&Bin]) -> String {
     let mut plot = Plot::new(axis, axis);
     plot.line("diagonal", [Some((0.0, 0.0)), Some((1.0, 1.0))]);
     for bin in bins {
-        let [low, high] = wilson_interval(bin.right, bin.answers);
+        let [low, high] = accuracy_interval(bin.right, bin.answers);
         plot.line("whisker", [low, high].map(|share| Some((mean_confidence(bin), share))));
     }
     plot.dots("dot", bins.iter().map(|bin| (mean_confidence(bin), bin.right as f64 / bin.answers as f64)));

@@ -98,10 +98,7 @@ mod tests {
             durations.map(|text| text.replace('\u{a0}', " ")),
             ["0.0 s", "10 s", "3 min 05 s", "2 h 07 min", "10,000 h 00 min"]
         );
-        assert_eq!(
-            [2.30259, 0.0231, 4.1e-6, 0.0, 123.4].map(small),
-            ["2.30", "0.0231", "4.1e-6", "0", "123"]
-        );
+        assert_eq!([2.3125, 0.0231, 4.1e-6, 0.0, 123.4].map(small), ["2.31", "0.0231", "4.1e-6", "0", "123"]);
         assert_eq!(
             (counted(1, "mistake"), counted(2_000, "mistake")),
             ("1 mistake".into(), "2,000 mistakes".into())

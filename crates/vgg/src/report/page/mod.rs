@@ -9,11 +9,11 @@ mod png;
 mod sources;
 mod training;
 
-use super::scores::wilson_interval;
 use super::{Occasion, Report};
 use html::{Percent, count, counted, duration, name, text};
 use std::path::Path;
 use vgg_data::Split;
+use vgg_train::evaluate::accuracy_interval;
 
 /// Colours, sizes and letters.
 const STYLE: &str = include_str!("style.css");
@@ -72,7 +72,7 @@ fn class_name(report: &Report, class: usize) -> String {
 fn header(report: &Report) -> String {
     let scores = &report.scores;
     let (pictures, right) = (scores.pictures(), scores.right());
-    let [low, high] = wilson_interval(right, pictures);
+    let [low, high] = accuracy_interval(right, pictures);
     format!(
         "<header>\n<p class=\"kicker\">{network} on {data}</p>\n\
          <h1><span class=\"figure\">{accuracy}</span> of {pictures} {split} pictures told right</h1>\n\
