@@ -52,12 +52,12 @@ for target in "${targets[@]}"; do
     mkdir -p "$corpus" "$scratch/$target/found"
     cp crates/vgg-fuzz/seeds/"$target"/* "$corpus"/
     log=$scratch/$target/log
-    # The targets themselves hold each input to a second of processor time and to the promised memory. These
-    # limits catch what never comes back, and a single allocation out of all proportion. AddressSanitizer's own
-    # memory is part of what libFuzzer counts.
+    # The targets themselves hold each input to the promised memory, and to ten seconds of processor time since
+    # they are slow when watched. These limits catch what never comes back, and a single allocation out of all
+    # proportion. AddressSanitizer's own memory is part of what libFuzzer counts.
     result=ok
     { time TMPDIR=$files "$CARGO_TARGET_DIR/$host/release/$target" "$corpus" -max_total_time="$seconds" \
-        -timeout=10 -malloc_limit_mb=128 -rss_limit_mb=1024 -max_len="$longest" \
+        -timeout=60 -malloc_limit_mb=128 -rss_limit_mb=1024 -max_len="$longest" \
         -print_final_stats=1 -artifact_prefix="$scratch/$target/found/" > "$log" 2>&1 || result=FOUND
     } 2> "$scratch/$target/time"
     if [ $result = FOUND ] || [ -n "$(ls -A "$scratch/$target/found")" ]; then
@@ -67,5 +67,7 @@ for target in "${targets[@]}"; do
     printf '%-12s %12s %9s %8s %8s  %s\n' "$target" \
         "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" "$(awk '{print $1 + $2}' "$scratch/$target/time") s" \
         "$(find "$corpus" -type f | wc -l)" "$(sed -n 's/^stat::peak_rss_mb: *//p' "$log")" "$result"
+    # What the project promises: a second at most, in a build that nobody watches.
+    TMPDIR=$files cargo run --release --locked --quiet -p vgg-fuzz --example corpus -- "$target" "$corpus" || failed=1
 done
 exit $failed
