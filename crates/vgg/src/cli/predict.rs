@@ -166,7 +166,7 @@ impl Reader {
                     pixels.extend(picture);
                 }
                 Err(error) => {
-                    self.bar.suspend(|| output::note(format_args!("error: {error}")));
+                    output::note(format_args!("error: {error}"));
                     self.failed += 1;
                     self.failure.get_or_insert(error);
                 }
@@ -178,7 +178,7 @@ impl Reader {
     /// Of pictures that had to be resized the first is named; of the others there may be thousands.
     fn note_resized(&mut self, note: &str) {
         if self.resized == 0 {
-            self.bar.suspend(|| output::note(format_args!("note: {note}")));
+            output::note(format_args!("note: {note}"));
         }
         self.resized += 1;
     }
