@@ -15,6 +15,7 @@
 
 #![allow(unsafe_code)]
 
+use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 use vgg_kernels::contraction::{Algorithm, Run};
 use vgg_kernels::{Bf16, Contraction, Format, Kernels, Map, Operand, Pool, TILE, Tier, WeightGradient};
@@ -171,19 +172,40 @@ fn measure<T: Operand>(
     }
 }
 
+/// Values that start with a cache line, as in the engine's arena.
+struct Values<T> {
+    memory: Vec<T>,
+    start: usize,
+}
+
+impl<T> Deref for Values<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.memory[self.start..]
+    }
+}
+
+impl<T> DerefMut for Values<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.memory[self.start..]
+    }
+}
+
 /// Values on huge pages where the system has them, as in the engine's arena.
-fn filled<T: Copy>(value: T, len: usize) -> Vec<T> {
-    let mut values = Vec::with_capacity(len);
+fn filled<T: Copy>(value: T, len: usize) -> Values<T> {
+    let mut memory = Vec::with_capacity(len + 64 / size_of::<T>());
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     {
-        let start = (values.as_ptr() as usize).next_multiple_of(4096);
-        let end = values.as_ptr() as usize + len * size_of::<T>();
+        let start = (memory.as_ptr() as usize).next_multiple_of(4096);
+        let end = memory.as_ptr() as usize + len * size_of::<T>();
         // SAFETY: the pages hold the vector; the advice changes no contents, neither there nor in what
         // else may lie on the last page.
         unsafe { libc::madvise(start as *mut _, end.saturating_sub(start), libc::MADV_HUGEPAGE) };
     }
-    values.resize(len, value);
-    values
+    let start = (memory.as_ptr() as usize).wrapping_neg() % 64 / size_of::<T>();
+    memory.resize(start + len, value);
+    Values { memory, start }
 }
 
 /// Seconds of the fastest of the runs that fit in [`TIME`], at least three.
