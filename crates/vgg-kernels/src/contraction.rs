@@ -16,6 +16,7 @@ mod f32;
 mod gradient;
 mod winograd;
 
+pub(crate) use bf16::{TILES_PER_CHUNK, TILES_PER_CHUNK_AMX};
 pub use gradient::{Apply, WeightGradient};
 
 use crate::element::{Element, Format};
@@ -30,8 +31,8 @@ use std::ops::Range;
 /// pair of output blocks.
 const CACHED_WEIGHTS: usize = 512 * 1024;
 
-/// Input blocks that backward-by-weights takes through all outputs before the next ones, so that
-/// their activations stay in the second-level cache.
+/// Input blocks that backward-by-weights takes at most through all outputs before the next ones, so
+/// that their activations stay in the second-level cache.
 const CACHED_INPUT_BLOCKS: usize = 16;
 
 /// How a convolution is computed.
@@ -334,47 +335,56 @@ impl Contraction {
         let (rows, row_shift) = meeting_range(self.output.height, tap / self.kernel, self.kernel);
         let (columns, column_shift) = meeting_range(self.output.width, tap % self.kernel, self.kernel);
         let end = positions.end.min(rows.len() * columns.len());
-        for (pair, position) in pairs.iter_mut().zip(positions.start..end) {
-            let row = rows.start + position / columns.len();
-            let column = columns.start + position % columns.len();
+        if positions.start >= end {
+            return 0;
+        }
+        let mut row = rows.start + positions.start / columns.len();
+        let mut column = columns.start + positions.start % columns.len();
+        for pair in &mut pairs[..end - positions.start] {
             let in_pixel =
                 (row + tap / self.kernel - row_shift) * self.input.width + column + tap % self.kernel
                     - column_shift;
             let out_pixel = row * self.output.width + column;
             *pair = pair_of(in_pixel * tiles[0], out_pixel * tiles[1]);
+            column += 1;
+            if column == columns.end {
+                (row, column) = (row + 1, columns.start);
+            }
         }
-        end.saturating_sub(positions.start)
+        end - positions.start
     }
 
     /// The (pair of tiles of outputs, tap, input block) of unit `unit` of backward-by-weights: runs
-    /// of input blocks outermost, then pairs of tiles of outputs, of which there are `column_pairs`,
-    /// then taps, then the blocks of the run.
-    fn unit(&self, unit: usize, column_pairs: usize) -> (usize, usize, usize) {
+    /// of `longest` input blocks outermost, then pairs of tiles of outputs, of which there are
+    /// `column_pairs`, then taps, then the blocks of the run.
+    fn unit(&self, unit: usize, column_pairs: usize, longest: usize) -> (usize, usize, usize) {
         let in_blocks = self.input.blocks();
-        let run_units = CACHED_INPUT_BLOCKS * column_pairs * self.taps();
-        let first = unit / run_units * CACHED_INPUT_BLOCKS;
-        let run_blocks = CACHED_INPUT_BLOCKS.min(in_blocks - first);
+        let run_units = longest * column_pairs * self.taps();
+        let first = unit / run_units * longest;
+        let run_blocks = longest.min(in_blocks - first);
         let rest = unit % run_units;
         (rest / (run_blocks * self.taps()), rest / run_blocks % self.taps(), first + rest % run_blocks)
     }
 }
 
 /// Calls `task(worker, pair, rows)` so that every one of `column_pairs` meets every row once. With
-/// `by_row` a task is one row and neighbouring tasks share it; otherwise neighbouring tasks share
-/// the pair of columns.
+/// `shared` a task has at most so many rows and neighbouring tasks share them; otherwise neighbouring
+/// tasks share the pair of columns.
 fn for_each_task(
     pool: &Pool,
     column_pairs: usize,
     rows: usize,
-    by_row: bool,
+    shared: Option<usize>,
     task: &(dyn Fn(usize, usize, Range<usize>) + Sync),
 ) {
     // Eight tasks a thread keep all threads busy to the end.
-    let runs = (8 * pool.threads()).div_ceil(column_pairs);
-    let runs = if by_row { rows } else { runs.min(rows) };
+    let runs = (8 * pool.threads()).div_ceil(column_pairs).min(rows);
+    let runs = shared.map_or(runs, |shared| rows.div_ceil(shared));
     pool.run(column_pairs * runs, &|index, worker| {
-        let (pair, run) =
-            if by_row { (index % column_pairs, index / column_pairs) } else { (index / runs, index % runs) };
+        let (pair, run) = match shared {
+            Some(_) => (index % column_pairs, index / column_pairs),
+            None => (index / runs, index % runs),
+        };
         task(worker, pair, run * rows / runs..(run + 1) * rows / runs);
     });
 }
@@ -442,7 +452,7 @@ mod tests {
             let units = contraction.taps() * contraction.input.blocks() * column_pairs;
             let mut seen = std::collections::HashSet::new();
             for unit in 0..units {
-                let (pair, tap, in_block) = contraction.unit(unit, column_pairs);
+                let (pair, tap, in_block) = contraction.unit(unit, column_pairs, CACHED_INPUT_BLOCKS);
                 assert!(pair < column_pairs && tap < contraction.taps());
                 assert!(in_block < contraction.input.blocks());
                 assert!(seen.insert((pair, tap, in_block)), "{channels} {outputs} {unit}");

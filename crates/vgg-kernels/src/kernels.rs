@@ -3,6 +3,7 @@
 //! A [`Kernels`] value exists only for a tier that this processor has, so holding one is the proof
 //! that its functions may run.
 
+use crate::contraction::{TILES_PER_CHUNK, TILES_PER_CHUNK_AMX};
 use crate::product::{self, ProductFn};
 #[cfg(target_arch = "x86_64")]
 use crate::product16;
@@ -30,6 +31,8 @@ pub struct Kernels {
     pub(crate) transpose: TransposeFn,
     /// Where bf16 products need registers for tiles.
     tiles: Option<TileRegisters>,
+    /// Tiles that one product of backward-by-weights in bf16 sums at most.
+    pub(crate) tiles_per_chunk: usize,
 }
 
 impl Kernels {
@@ -49,6 +52,7 @@ impl Kernels {
                 finish: portable::baseline::finish,
                 transpose: portable::transpose,
                 tiles: None,
+                tiles_per_chunk: TILES_PER_CHUNK,
             },
             #[cfg(target_arch = "x86_64")]
             Tier::Avx2 => Self {
@@ -61,6 +65,7 @@ impl Kernels {
                 finish: portable::avx2::finish,
                 transpose: portable::transpose,
                 tiles: None,
+                tiles_per_chunk: TILES_PER_CHUNK,
             },
             #[cfg(target_arch = "x86_64")]
             Tier::Avx512 => Self {
@@ -73,6 +78,7 @@ impl Kernels {
                 finish: portable::avx512::finish,
                 transpose: product16::avx512::transpose,
                 tiles: None,
+                tiles_per_chunk: TILES_PER_CHUNK,
             },
             #[cfg(target_arch = "x86_64")]
             Tier::Avx512Bf16 => Self {
@@ -85,6 +91,7 @@ impl Kernels {
                 finish: product16::avx512::finish,
                 transpose: product16::avx512::transpose,
                 tiles: None,
+                tiles_per_chunk: TILES_PER_CHUNK,
             },
             #[cfg(target_arch = "x86_64")]
             Tier::Amx => Self {
@@ -100,6 +107,7 @@ impl Kernels {
                     configure: product16::amx::configure,
                     release: product16::amx::release,
                 }),
+                tiles_per_chunk: TILES_PER_CHUNK_AMX,
             },
             #[cfg(not(target_arch = "x86_64"))]
             Tier::Avx2 | Tier::Avx512 | Tier::Avx512Bf16 | Tier::Amx => return None,

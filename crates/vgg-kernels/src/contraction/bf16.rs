@@ -6,9 +6,10 @@
 //!
 //! Backward by weights sums over pictures, so it needs the input with its channels as rows and the
 //! gradient with pairs of pictures side by side. Both are written to scratch first, as
-//! `[pair of groups][pixel][tile of 16 channels]` of tiles `[channel][picture]` and
-//! `[pair of pictures][channel][picture of the pair]`, where the 32 pictures are those of two groups.
-//! Pictures that are not there are zero in both.
+//! `[block of 32 channels][pixel][pair of groups][tile of 16 channels]` of tiles `[channel][picture]`
+//! and `[pair of pictures][channel][picture of the pair]`, where the 32 pictures are those of two
+//! groups. So what a product reads of a block is contiguous, and stays in the second-level cache as
+//! far as its bytes fit. Pictures that are not there are zero in both.
 
 use super::gradient::{Place, Sink, Square, WeightGradient};
 use super::{CACHED_WEIGHTS, Checked, Contraction, Operand, Run, for_each_task, runs, terms};
@@ -23,11 +24,25 @@ use std::ops::Range;
 /// Tiles summed by one product of backward-by-weights before the result is added to memory: as in
 /// `f32` it belongs to the problem, and is chosen so that what the chunk needs of both operands
 /// stays in the second-level cache.
-const TILES_PER_CHUNK: usize = 32;
+pub(crate) const TILES_PER_CHUNK: usize = 32;
+
+/// The same with AMX, where sums that are long spare memory traffic, and where cutting them changes no
+/// bit, since a product goes on with what C holds: 49 pixels of 112 pictures.
+pub(crate) const TILES_PER_CHUNK_AMX: usize = 196;
+
+/// Bytes of activations that tasks come back to, chosen so that they stay in the second-level cache
+/// beside what passes by.
+const CACHED_ACTIVATIONS: usize = 1024 * 1024;
+
+/// Pixels that a task of backward-by-data has at least, so that transposing the weights for it does
+/// not show.
+const PIXELS_PER_PANEL: usize = 32;
 
 impl Operand for Bf16 {
     fn partial_len(contraction: &Contraction, batch: usize) -> usize {
-        if chunks(contraction, batch) > 1 { contraction.weights_len() } else { 0 }
+        // With shorter chunks, and so as much room as any kernels need.
+        let chunked = contraction.output.pixels() > pixels_per_chunk(TILES_PER_CHUNK, batch);
+        if chunked { contraction.weights_len() } else { 0 }
     }
 
     fn forward_scratch_len(_contraction: &Contraction, _threads: usize) -> usize {
@@ -86,7 +101,8 @@ impl Operand for Bf16 {
         };
         let panel_len = panel_len(contraction);
         let panels = SharedMut(scratch.as_mut_ptr());
-        sum.for_each_task(false, &|worker, block, rows| {
+        let rows = PIXELS_PER_PANEL.div_ceil(sum.target.width);
+        sum.for_each_task(sum.cached_rows(rows), &|worker, block, rows| {
             // SAFETY: `scratch` has a panel for each worker, borrowed for the whole operation, and
             // a worker runs one task at a time.
             let panel = unsafe {
@@ -110,9 +126,10 @@ impl Operand for Bf16 {
         let dy_paired = &mut rest[..transposed_len(contraction.gradient(), run.batch)];
         transpose_pictures(run, contraction.input, x, x_transposed, channels_as_rows);
         transpose_pictures(run, contraction.gradient(), dy, dy_paired, pictures_in_pairs);
-        let chunked = chunks(contraction, run.batch) > 1;
-        let sink = Sink::new(gradient, chunked);
-        WeightSum { contraction, run, x: x_transposed, dy: dy_paired, sink }.run();
+        let pixels = pixels_per_chunk(run.kernels.tiles_per_chunk, run.batch);
+        let chunks = contraction.output.pixels().div_ceil(pixels);
+        let sink = Sink::new(gradient, chunks > 1);
+        WeightSum { contraction, run, x: x_transposed, dy: dy_paired, sink, pixels, chunks }.run();
     }
 }
 
@@ -134,10 +151,10 @@ fn forward(
 ) {
     let (source, target, kernel) = (contraction.input, contraction.gradient(), contraction.kernel);
     let sum = PixelSum { run, kernel, mirrored: false, source, target, x, y, relu };
-    let by_row = size_of_val(weights) <= CACHED_WEIGHTS;
+    let shared = if size_of_val(weights) <= CACHED_WEIGHTS { Some(1) } else { sum.cached_rows(1) };
     let block_len = 2 * column_tiles(contraction) * TILE16_LEN;
     let (biases, _) = bias.as_chunks::<32>();
-    sum.for_each_task(by_row, &|_worker, block, rows| {
+    sum.for_each_task(shared, &|_worker, block, rows| {
         sum.rows(rows, block, &weights[block * block_len..][..block_len], Some(&biases[block]));
     });
 }
@@ -172,10 +189,22 @@ struct PixelSum<'a> {
 
 impl PixelSum<'_> {
     /// Calls `task(worker, block, rows)` so that every block of the target meets every row of
-    /// pixels of every pair of groups once.
-    fn for_each_task(&self, by_row: bool, task: &(dyn Fn(usize, usize, Range<usize>) + Sync)) {
-        let rows = self.target.groups(self.run.batch).div_ceil(self.groups()) * self.target.height;
-        for_each_task(self.run.pool, self.target.blocks(), rows, by_row, task);
+    /// pixels of every pair of groups once. `shared` is that of [`for_each_task`].
+    fn for_each_task(&self, shared: Option<usize>, task: &(dyn Fn(usize, usize, Range<usize>) + Sync)) {
+        for_each_task(self.run.pool, self.target.blocks(), self.all_rows(), shared, task);
+    }
+
+    /// Rows of pixels of all pairs of groups.
+    fn all_rows(&self) -> usize {
+        self.target.groups(self.run.batch).div_ceil(self.groups()) * self.target.height
+    }
+
+    /// How many rows of the source stay in the second-level cache while all blocks of the target take
+    /// them, but `least` at least; none where that is all rows.
+    fn cached_rows(&self, least: usize) -> Option<usize> {
+        let row_bytes = self.groups() * self.source.width * self.source.pixel_len() * size_of::<Bf16>();
+        let rows = (CACHED_ACTIVATIONS / row_bytes).max(least);
+        (rows < self.all_rows()).then_some(rows)
     }
 
     /// Groups whose pictures are the rows of one product; of single pictures the rows are pixels.
@@ -356,17 +385,20 @@ fn transpose_pictures(
     write: impl Fn(Run<'_>, [&[Bf16; TILE16_LEN]; 2], [usize; 2], &mut [[Bf16; TILE16_LEN]; 2]) + Sync,
 ) {
     let groups = blocks(run.batch);
+    let pairs = groups.div_ceil(2);
     let (values, _) = values.as_chunks::<TILE16_LEN>();
-    let group_tiles = map.pixels() * map.blocks();
-    run.pool.for_each_chunk(transposed, 2 * TILE16_LEN, map.width * map.blocks(), |index, tiles| {
-        let (group, tile) = (index / group_tiles * 2, index % group_tiles);
+    let (pixels, map_blocks) = (map.pixels(), map.blocks());
+    run.pool.for_each_chunk(transposed, 2 * TILE16_LEN, map.width * pairs, |index, tiles| {
+        let (block, pixel, group) = (index / pairs / pixels, index / pairs % pixels, index % pairs * 2);
         let pictures =
             [0, 1].map(|i| if group + i < groups { map.pictures(run.batch, group + i) } else { 0 });
-        let second = if group + 1 < groups { group + 1 } else { group };
-        let from = [group, second].map(|group| &values[group * group_tiles + tile]);
+        let from = |pixel: usize| {
+            let tile = |group: usize| &values[(group * pixels + pixel) * map_blocks + block];
+            [tile(group), tile((group + 1).min(groups - 1))]
+        };
         let (tiles, _) = tiles.as_chunks_mut::<TILE16_LEN>();
         let tiles: &mut [[Bf16; TILE16_LEN]; 2] = tiles.try_into().expect("a chunk is two tiles");
-        write(run, from, pictures, tiles);
+        write(run, from(pixel), pictures, tiles);
     });
 }
 
@@ -436,14 +468,10 @@ per_tier! {
     }
 }
 
-/// Pixels that one product of backward-by-weights sums over at most; the middle tap meets every
-/// pixel, the others fewer.
-fn pixels_per_chunk(batch: usize) -> usize {
-    (TILES_PER_CHUNK / blocks(batch).div_ceil(2).max(1)).max(1)
-}
-
-fn chunks(contraction: &Contraction, batch: usize) -> usize {
-    contraction.output.pixels().div_ceil(pixels_per_chunk(batch))
+/// Pixels that one product of backward-by-weights sums over at most, of `tiles` tiles; the middle tap
+/// meets every pixel, the others fewer.
+fn pixels_per_chunk(tiles: usize, batch: usize) -> usize {
+    (tiles / blocks(batch).div_ceil(2).max(1)).max(1)
 }
 
 /// Backward by weights over transposed operands.
@@ -453,28 +481,31 @@ struct WeightSum<'a> {
     x: &'a [Bf16],
     dy: &'a [Bf16],
     sink: Sink<'a>,
+    /// Pixels in a chunk, and chunks.
+    pixels: usize,
+    chunks: usize,
 }
 
 impl WeightSum<'_> {
     fn run(&self) {
-        let Self { contraction, run, sink, .. } = *self;
+        let Self { contraction, run, sink, pixels, chunks, .. } = *self;
         let out_blocks = contraction.gradient().blocks();
-        let (chunks, pixels) = (chunks(contraction, run.batch), pixels_per_chunk(run.batch));
         let units = contraction.taps() * contraction.input.blocks() * out_blocks;
         // Every task reads all activations of the layer, chunk by chunk, so more tasks than threads
         // would cost memory traffic.
         let wanted = if chunks > 1 { run.pool.threads() } else { 8 * run.pool.threads() };
         let tasks = wanted.min(units);
-        let tiles = [contraction.input, contraction.gradient()].map(|map| 2 * map.blocks());
+        let pixel_tiles = 2 * blocks(run.batch).div_ceil(2);
+        let cached_blocks = (CACHED_ACTIVATIONS / self.block_bytes()).max(1);
         run.pool.run(tasks, &|task, _worker| {
             let _tiles = run.kernels.tiles();
             let mut square = Square([0.0; 4 * TILE_LEN]);
+            let mut pairs = [Pair { a: 0, b: 0 }; TILES_PER_CHUNK_AMX];
             for chunk in 0..chunks {
                 let positions = chunk * pixels..(chunk + 1) * pixels;
                 for unit in task * units / tasks..(task + 1) * units / tasks {
-                    let mut pairs = [Pair { a: 0, b: 0 }; TILES_PER_CHUNK];
-                    let (block, tap, in_block) = contraction.unit(unit, out_blocks);
-                    let count = contraction.meetings(tap, positions.clone(), tiles, &mut pairs);
+                    let (block, tap, in_block) = contraction.unit(unit, out_blocks, cached_blocks);
+                    let count = contraction.meetings(tap, positions.clone(), [pixel_tiles; 2], &mut pairs);
                     let place = self.place(block, tap, in_block);
                     if chunk == 0 || count > 0 {
                         let target = sink.target(place, &mut square);
@@ -486,6 +517,12 @@ impl WeightSum<'_> {
                 }
             }
         });
+    }
+
+    /// Bytes of one block of inputs in a chunk.
+    fn block_bytes(&self) -> usize {
+        let pixels = self.pixels.min(self.contraction.output.pixels());
+        pixels * blocks(self.run.batch).div_ceil(2) * 2 * size_of::<[Bf16; TILE16_LEN]>()
     }
 
     /// The tiles of the weights of one block of inputs and one of outputs at one tap, as far as they
@@ -511,18 +548,19 @@ impl WeightSum<'_> {
         accumulate: bool,
     ) {
         let Self { contraction, run, x, dy, .. } = *self;
-        let (input, output) = (contraction.input, contraction.gradient());
+        let input = contraction.input;
         let Place { rows, columns, .. } = self.place(block, 0, in_block);
         let groups = blocks(run.batch);
+        let block_tiles = input.pixels() * groups.div_ceil(2) * 2;
         let last_group = input.pictures(run.batch, groups - 1).div_ceil(2);
         let product = Product16 {
-            a: x[2 * in_block * TILE16_LEN..].as_ptr(),
-            b: dy[2 * block * TILE16_LEN..].as_ptr(),
+            a: x[in_block * block_tiles * TILE16_LEN..].as_ptr(),
+            b: dy[block * block_tiles * TILE16_LEN..].as_ptr(),
             c,
             pairs,
             k_blocks: groups.div_ceil(2),
-            a_step: input.pixels() * 2 * input.blocks(),
-            b_step: output.pixels() * 2 * output.blocks(),
+            a_step: 2,
+            b_step: 2,
             k_pairs_last: if groups.is_multiple_of(2) { 8 + last_group } else { last_group },
             rows: [TILE, if rows == 2 { TILE } else { 0 }],
             a_line: 1,

@@ -2,7 +2,10 @@
 
 use super::gradient::{Place, Sink, Square, WeightGradient};
 use super::winograd::{self, Pixelwise, Target};
-use super::{Algorithm, CACHED_WEIGHTS, Checked, Contraction, Operand, Run, for_each_task, runs, terms};
+use super::{
+    Algorithm, CACHED_INPUT_BLOCKS, CACHED_WEIGHTS, Checked, Contraction, Operand, Run, for_each_task, runs,
+    terms,
+};
 use crate::layout::{Map, TILE, TILE_LEN, blocks};
 use crate::parallel::SharedMut;
 use crate::product::{Base, Pair, Product, ProductFn};
@@ -62,7 +65,8 @@ impl Operand for f32 {
             relu,
         };
         let column_tiles = contraction.weight_tiles();
-        sum.for_each_task(size_of_val(weights) <= CACHED_WEIGHTS, &|_worker, block, rows| {
+        let by_row = size_of_val(weights) <= CACHED_WEIGHTS;
+        sum.for_each_task(by_row.then_some(1), &|_worker, block, rows| {
             let weights = weights[block * column_tiles * TILE_LEN..].as_ptr();
             sum.rows(rows, block, weights, column_tiles, Base::Bias(bias[block * TILE..].as_ptr()));
         });
@@ -106,7 +110,7 @@ impl Operand for f32 {
         };
         let panel_len = contraction.panel_len();
         let panels = SharedMut(scratch.as_mut_ptr());
-        sum.for_each_task(false, &|worker, block, rows| {
+        sum.for_each_task(None, &|worker, block, rows| {
             // SAFETY: `scratch` has a panel for each worker, borrowed for the whole operation, and
             // a worker runs one task at a time.
             let panel = unsafe {
@@ -145,7 +149,7 @@ impl Operand for f32 {
                 let base = if chunk == 0 { Base::Zero } else { Base::Accumulate };
                 for unit in task * units / tasks..(task + 1) * units / tasks {
                     let mut pairs = [Pair { a: 0, b: 0 }; TILES_PER_CHUNK];
-                    let (pair, tap, in_block) = contraction.unit(unit, column_pairs);
+                    let (pair, tap, in_block) = contraction.unit(unit, column_pairs, CACHED_INPUT_BLOCKS);
                     let count = contraction.meetings(tap, positions.clone(), tiles, &mut pairs);
                     let place = contraction.place(2 * pair, tap, in_block);
                     if chunk == 0 || count > 0 {
@@ -184,12 +188,11 @@ struct PixelSum<'a> {
 
 impl PixelSum<'_> {
     /// Calls `task(worker, first block, rows)` so that every pair of blocks of the target meets
-    /// every row of pixels of every group once. With `by_row` a task is one row and neighbouring
-    /// tasks share it; otherwise neighbouring tasks share the pair of blocks.
-    fn for_each_task(&self, by_row: bool, task: &(dyn Fn(usize, usize, Range<usize>) + Sync)) {
+    /// every row of pixels of every group once. `shared` is that of [`for_each_task`].
+    fn for_each_task(&self, shared: Option<usize>, task: &(dyn Fn(usize, usize, Range<usize>) + Sync)) {
         let rows = self.target.groups(self.run.batch) * self.target.height;
         let column_pairs = self.target.blocks().div_ceil(2);
-        for_each_task(self.run.pool, column_pairs, rows, by_row, &|worker, pair, rows| {
+        for_each_task(self.run.pool, column_pairs, rows, shared, &|worker, pair, rows| {
             task(worker, 2 * pair, rows);
         });
     }

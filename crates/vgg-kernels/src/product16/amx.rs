@@ -3,6 +3,8 @@
 //!
 //! Two tiles of rows by two of columns are four sums. Each step of k takes four loads for four
 //! products of 16 cycles, and a load takes half as long as a product, so the loads stay hidden.
+//! Tiles of A pass by once, so they are loaded past the nearest cache (`tileloaddt1`), which is left to
+//! those of B, to which the next products come back.
 //! The instruction always computes 16 rows and 32 values of k: a part-filled tile saves nothing.
 //! It takes denormal operands and results as zero.
 //!
@@ -213,9 +215,9 @@ block!(
         "mov {left}, qword ptr [{addresses} + 24]", "tileloadd tmm7, [{left} + {row}]"
     ],
     step: [
-        "tileloadd tmm0, [{a0} + {row}]", "tileloadd tmm2, [{b0} + {row}]", "tdpbf16ps tmm4, tmm0, tmm2",
+        "tileloaddt1 tmm0, [{a0} + {row}]", "tileloadd tmm2, [{b0} + {row}]", "tdpbf16ps tmm4, tmm0, tmm2",
         "tileloadd tmm3, [{b1} + {row}]", "tdpbf16ps tmm5, tmm0, tmm3",
-        "tileloadd tmm1, [{a1} + {row}]", "tdpbf16ps tmm6, tmm1, tmm2", "tdpbf16ps tmm7, tmm1, tmm3"
+        "tileloaddt1 tmm1, [{a1} + {row}]", "tdpbf16ps tmm6, tmm1, tmm2", "tdpbf16ps tmm7, tmm1, tmm3"
     ],
     store: [
         "mov {left}, qword ptr [{addresses}]", "tilestored [{left} + {row}], tmm4",
@@ -233,8 +235,8 @@ block!(
         "mov {left}, qword ptr [{addresses} + 16]", "tileloadd tmm6, [{left} + {row}]"
     ],
     step: [
-        "tileloadd tmm0, [{a0} + {row}]", "tileloadd tmm2, [{b0} + {row}]", "tdpbf16ps tmm4, tmm0, tmm2",
-        "tileloadd tmm1, [{a1} + {row}]", "tdpbf16ps tmm6, tmm1, tmm2"
+        "tileloaddt1 tmm0, [{a0} + {row}]", "tileloadd tmm2, [{b0} + {row}]", "tdpbf16ps tmm4, tmm0, tmm2",
+        "tileloaddt1 tmm1, [{a1} + {row}]", "tdpbf16ps tmm6, tmm1, tmm2"
     ],
     store: [
         "mov {left}, qword ptr [{addresses}]", "tilestored [{left} + {row}], tmm4",
@@ -250,7 +252,7 @@ block!(
         "mov {left}, qword ptr [{addresses} + 8]", "tileloadd tmm5, [{left} + {row}]"
     ],
     step: [
-        "tileloadd tmm0, [{a0} + {row}]", "tileloadd tmm2, [{b0} + {row}]", "tdpbf16ps tmm4, tmm0, tmm2",
+        "tileloaddt1 tmm0, [{a0} + {row}]", "tileloadd tmm2, [{b0} + {row}]", "tdpbf16ps tmm4, tmm0, tmm2",
         "tileloadd tmm3, [{b1} + {row}]", "tdpbf16ps tmm5, tmm0, tmm3"
     ],
     store: [
@@ -263,7 +265,7 @@ block!(
     one_by_one,
     zero: ["tilezero tmm4"],
     load: ["mov {left}, qword ptr [{addresses}]", "tileloadd tmm4, [{left} + {row}]"],
-    step: ["tileloadd tmm0, [{a0} + {row}]", "tileloadd tmm2, [{b0} + {row}]", "tdpbf16ps tmm4, tmm0, tmm2"],
+    step: ["tileloaddt1 tmm0, [{a0} + {row}]", "tileloadd tmm2, [{b0} + {row}]", "tdpbf16ps tmm4, tmm0, tmm2"],
     store: ["mov {left}, qword ptr [{addresses}]", "tilestored [{left} + {row}], tmm4"]
 );
 
