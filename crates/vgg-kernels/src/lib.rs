@@ -23,6 +23,7 @@ pub mod normalisation;
 pub mod parallel;
 pub mod pointwise;
 pub mod pooling;
+mod prefetch;
 mod product;
 mod product16;
 pub mod reference;

@@ -17,6 +17,7 @@ use crate::element::{Bf16, Format};
 use crate::kernels::per_tier;
 use crate::layout::{Map, TILE, TILE_LEN, blocks};
 use crate::parallel::SharedMut;
+use crate::prefetch::prefetch_to_write;
 use crate::product::Pair;
 use crate::product16::{Finish, Product16, TILE16_LEN};
 use std::ops::Range;
@@ -243,6 +244,7 @@ impl PixelSum<'_> {
                     c_column: 1,
                     accumulate: false,
                 };
+                self.prefetch_results(group, tile_rows, y * self.target.width + columns.start, block);
                 // SAFETY: holding the kernels is the proof that this processor has them, and `_tiles`
                 // is what they need; the lists name pixels inside the maps and taps inside the weights, whose
                 // buffers' lengths were checked; a second group is named only where there is one;
@@ -262,6 +264,19 @@ impl PixelSum<'_> {
             _ if group + i < self.target.groups(batch) => self.target.pictures(batch, group + i),
             _ => 0,
         })
+    }
+
+    /// Asks for the lines that the results of the pixel after the next will be written to.
+    fn prefetch_results(&self, group: usize, tile_rows: [usize; 2], pixel: usize, block: usize) {
+        let Target::Bf16(y) = self.y else { return };
+        if self.target.group == 1 {
+            return;
+        }
+        for i in (0..2).filter(|&i| tile_rows[i] > 0) {
+            let first = (group + i) * self.target.group_len() + (pixel + 2) * self.target.pixel_len();
+            let tile = y.pointer().wrapping_add(first + block * self.target.tile_len());
+            prefetch_to_write(tile, self.target.tile_len());
+        }
     }
 
     /// Turns the sums of one pixel of two groups, or of a run of pixels of one, into results.
