@@ -7,7 +7,7 @@ use crate::contraction::{TILES_PER_CHUNK, TILES_PER_CHUNK_AMX};
 use crate::product::{self, ProductFn};
 #[cfg(target_arch = "x86_64")]
 use crate::product16;
-use crate::product16::{FinishFn, Product16Fn, TransposeFn, portable};
+use crate::product16::{FinishFn, Product16Fn, TransposeFn, TurnFn, portable};
 use crate::tier::{Tier, TierError};
 use std::marker::PhantomData;
 
@@ -29,6 +29,8 @@ pub struct Kernels {
     pub(crate) finish: FinishFn,
     /// Transposes 16 × 16 numbers of 32 bits.
     pub(crate) transpose: TransposeFn,
+    /// Transposes a tile of bf16 weights.
+    pub(crate) turn: TurnFn,
     /// Where bf16 products need registers for tiles.
     tiles: Option<TileRegisters>,
     /// Tiles that one product of backward-by-weights in bf16 sums at most.
@@ -51,6 +53,7 @@ impl Kernels {
                 product16_spread: portable::baseline::product_spread,
                 finish: portable::baseline::finish,
                 transpose: portable::transpose,
+                turn: portable::turn,
                 tiles: None,
                 tiles_per_chunk: TILES_PER_CHUNK,
             },
@@ -64,6 +67,7 @@ impl Kernels {
                 product16_spread: portable::avx2::product_spread,
                 finish: portable::avx2::finish,
                 transpose: portable::transpose,
+                turn: portable::turn,
                 tiles: None,
                 tiles_per_chunk: TILES_PER_CHUNK,
             },
@@ -77,6 +81,7 @@ impl Kernels {
                 product16_spread: portable::avx512::product_spread,
                 finish: portable::avx512::finish,
                 transpose: product16::avx512::transpose,
+                turn: product16::avx512::turn,
                 tiles: None,
                 tiles_per_chunk: TILES_PER_CHUNK,
             },
@@ -90,6 +95,7 @@ impl Kernels {
                 product16_spread: product16::avx512::product_spread,
                 finish: product16::avx512::finish,
                 transpose: product16::avx512::transpose,
+                turn: product16::avx512::turn,
                 tiles: None,
                 tiles_per_chunk: TILES_PER_CHUNK,
             },
@@ -103,6 +109,7 @@ impl Kernels {
                 product16_spread: product16::avx512::product_spread,
                 finish: product16::avx512::finish,
                 transpose: product16::avx512::transpose,
+                turn: product16::avx512::turn,
                 tiles: Some(TileRegisters {
                     configure: product16::amx::configure,
                     release: product16::amx::release,

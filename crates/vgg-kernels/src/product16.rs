@@ -94,3 +94,11 @@ pub(crate) type FinishFn = unsafe fn(&Finish<'_>, *mut Bf16);
 /// # Safety
 /// The processor has the kernel's instructions.
 pub(crate) type TransposeFn = unsafe fn(&[Bf16; TILE16_LEN], usize, &mut [u32; 256]);
+
+/// Transposes a tile of B: from rows of pairs of k to rows of pairs of columns. Value
+/// `k / 2 · 32 + column · 2 + k % 2` becomes value `column / 2 · 32 + k % 16 · 2 + column % 2` of eight rows,
+/// those for k below 16 in the first place to write to and the others in the second.
+///
+/// # Safety
+/// The processor has the kernel's instructions.
+pub(crate) type TurnFn = unsafe fn(&[Bf16; TILE16_LEN], [&mut [Bf16; TILE16_LEN / 2]; 2]);

@@ -352,40 +352,16 @@ fn transpose_weights(
     let (first, second) = target.split_at_mut(target.len() / 2);
     let (taps, in_blocks) = (contraction.taps(), contraction.input.blocks());
     let out_blocks = contraction.gradient().blocks();
-    for tap in 0..taps {
-        for out_block in 0..out_blocks {
-            let tile = |column: usize| &source[((2 * out_block + column) * taps + tap) * in_blocks + block];
-            let to = tap * out_blocks + out_block;
-            for (column, rows) in [0..8, 8..16].into_iter().enumerate() {
-                // Rows of `transposed` are outputs; in each, a number of 32 bits is a pair of inputs.
-                let mut transposed = [0; TILE_LEN];
-                // SAFETY: holding the kernels is the proof that this processor has them.
-                unsafe { (run.kernels.transpose)(tile(column), TILE, &mut transposed) };
-                pair_outputs(run.kernels, &transposed, rows, &mut first[to], &mut second[to]);
-            }
-        }
-    }
-}
-
-per_tier! {
-    /// From rows of outputs with pairs of inputs to rows of pairs of outputs, for inputs 0 to 15 and
-    /// 16 to 31. `rows` are the pairs' rows in the two tiles.
-    fn pair_outputs(
-        outputs: &[u32; TILE_LEN],
-        rows: Range<usize>,
-        first: &mut [Bf16; TILE16_LEN],
-        second: &mut [Bf16; TILE16_LEN],
-    ) {
-        let (outputs, _) = outputs.as_chunks::<{ 2 * TILE }>();
-        for (row, outputs) in rows.zip(outputs) {
-            let (even, odd) = outputs.split_at(TILE);
-            for (half, to) in [(0, &mut *first), (1, &mut *second)] {
-                let inputs = half * 8..half * 8 + 8;
-                let to = &mut to[row * 32..][..32];
-                for ((to, &even), &odd) in to.as_chunks_mut::<4>().0.iter_mut().zip(&even[inputs.clone()]).zip(&odd[inputs]) {
-                    *to = [Bf16(even as u16), Bf16(odd as u16), Bf16((even >> 16) as u16), Bf16((odd >> 16) as u16)];
-                }
-            }
+    let tile = |to: usize, column: usize| {
+        let (tap, out_block) = (to / out_blocks, to % out_blocks);
+        &source[((2 * out_block + column) * taps + tap) * in_blocks + block]
+    };
+    for to in 0..taps * out_blocks {
+        let (first, _) = first[to].as_chunks_mut::<{ TILE16_LEN / 2 }>();
+        let (second, _) = second[to].as_chunks_mut::<{ TILE16_LEN / 2 }>();
+        for (column, (first, second)) in first.iter_mut().zip(second).enumerate() {
+            // SAFETY: holding the kernels is the proof that this processor has them.
+            unsafe { (run.kernels.turn)(tile(to, column), [first, second]) };
         }
     }
 }

@@ -205,3 +205,39 @@ pub(crate) unsafe fn transpose(from: &[Bf16; TILE16_LEN], used: usize, to: &mut 
         }
     }
 }
+
+/// A pair of k and a pair of columns are four values, 64 bits. In each the middle two change places, and
+/// then eight rows of eight such fours are transposed, twice.
+///
+/// # Safety
+/// As [`super::TurnFn`], with AVX-512 F and BW.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+pub(crate) unsafe fn turn(from: &[Bf16; TILE16_LEN], to: [&mut [Bf16; TILE16_LEN / 2]; 2]) {
+    for (half, to) in to.into_iter().enumerate() {
+        let mut rows = [_mm512_setzero_si512(); 8];
+        for (index, row) in rows.iter_mut().enumerate() {
+            // SAFETY: the array holds the 64 bytes that are read.
+            let fours = unsafe { _mm512_loadu_si512(from.as_ptr().add((8 * half + index) * 32).cast()) };
+            *row = _mm512_shufflehi_epi16::<0b11_01_10_00>(_mm512_shufflelo_epi16::<0b11_01_10_00>(fours));
+        }
+        for odd in 0..2 {
+            // Quarter j of pairs[i]: column 2j + odd from rows 2i and 2i + 1.
+            let pairs: [_; 4] = std::array::from_fn(|i| match odd {
+                0 => _mm512_unpacklo_epi64(rows[2 * i], rows[2 * i + 1]),
+                _ => _mm512_unpackhi_epi64(rows[2 * i], rows[2 * i + 1]),
+            });
+            let even = [0, 2].map(|i| _mm512_shuffle_i64x2::<0x88>(pairs[i], pairs[i + 1]));
+            let uneven = [0, 2].map(|i| _mm512_shuffle_i64x2::<0xDD>(pairs[i], pairs[i + 1]));
+            let columns = [
+                (odd, _mm512_shuffle_i64x2::<0x88>(even[0], even[1])),
+                (odd + 2, _mm512_shuffle_i64x2::<0x88>(uneven[0], uneven[1])),
+                (odd + 4, _mm512_shuffle_i64x2::<0xDD>(even[0], even[1])),
+                (odd + 6, _mm512_shuffle_i64x2::<0xDD>(uneven[0], uneven[1])),
+            ];
+            for (column, values) in columns {
+                // SAFETY: the array has the 64 bytes that are written.
+                unsafe { _mm512_storeu_si512(to.as_mut_ptr().add(column * 32).cast(), values) };
+            }
+        }
+    }
+}

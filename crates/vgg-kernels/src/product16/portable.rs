@@ -132,3 +132,14 @@ pub(crate) unsafe fn transpose(from: &[Bf16; TILE16_LEN], used: usize, to: &mut 
         }
     }
 }
+
+/// # Safety
+/// None is needed; the type is that of the table.
+pub(crate) unsafe fn turn(from: &[Bf16; TILE16_LEN], to: [&mut [Bf16; TILE16_LEN / 2]; 2]) {
+    for (half, to) in to.into_iter().enumerate() {
+        for (index, to) in to.iter_mut().enumerate() {
+            let (column, k) = (index / 32 * 2 + index % 2, half * TILE + index % 32 / 2);
+            *to = from[k / 2 * 32 + column * 2 + k % 2];
+        }
+    }
+}
