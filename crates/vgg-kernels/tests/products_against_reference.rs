@@ -38,6 +38,8 @@ fn cases() -> Vec<Case> {
         case(300, 1, 2, 18, 10, 3), case(1, 6, 6, 300, 40, 3), case(7, 8, 8, 9, 64, 1), case(4, 2, 2, 512, 128, 3),
         case(1, 1, 1, 1, 2, 0), case(19, 1, 1, 100, 10, 0), case(33, 1, 1, 513, 70, 0), case(6, 3, 2, 20, 33, 0),
         case(12, 2, 2, 16, 300, 0), case(100, 1, 1, 512, 1000, 0),
+        // Sums of bf16 that are cut with AMX, too, and activations beyond the second-level cache.
+        case(3, 14, 15, 16, 32, 3), case(33, 4, 5, 1, 512, 3),
     ]
 }
 
