@@ -275,9 +275,13 @@ impl Config {
             return Ok(());
         }
         Err(TrainError::Usage(format!(
-            "data.mean is {mean:?} and data.deviation {deviation:?}, but with recipe.normalise {} there must be {}",
+            "with recipe.normalise {}, {}",
             self.recipe.normalise,
-            if self.recipe.normalise { "one number of each for every channel" } else { "none" }
+            if self.recipe.normalise {
+                "data.mean and data.deviation must have one number from 0 to 1 for every channel, and no deviation 0"
+            } else {
+                "there must be no data.mean and no data.deviation"
+            }
         )))
     }
 
@@ -484,8 +488,11 @@ pub(crate) mod tests {
             (good.replace("version = 2", "version = 1"), "train anew in another --model-dir"),
             ("version = 1\n[recipe]\nname = \"fast\"\n".into(), "is of version 1"),
             (good.replace("freeze = 0", "freeze = 14"), "14 layers are frozen"),
-            (good.replace("normalise = false", "normalise = true"), "one number of each for every channel"),
-            (good.replace("source =", "mean = [0.5]\nsource ="), "there must be none"),
+            (
+                good.replace("normalise = false", "normalise = true"),
+                "one number from 0 to 1 for every channel",
+            ),
+            (good.replace("source =", "mean = [0.5]\nsource ="), "there must be no data.mean"),
             (good.replace("rotation = 0.0", "rotation = nan"), "rotation NaN"),
             (good.replace("rotation = 0.0", "rotations = 0.0"), "rotations"),
             (good.replace("batch_size = 100", "batch_size = 0"), "batch size is 0"),

@@ -119,7 +119,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "class_weights",
         SettingKind::Name(CLASS_WEIGHTS),
-        "balanced: rare classes count as much as common ones",
+        "With balanced, rare classes count as much as common ones",
     ),
     setting(
         "normalise",
@@ -140,8 +140,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("augmentation.shift", SettingKind::Number, "Move pictures by up to so many pixels"),
     setting("augmentation.rotation", SettingKind::Number, "Turn pictures by up to so many degrees"),
     setting("augmentation.scale", SettingKind::Number, "Resize pictures by up to this share"),
-    setting("augmentation.shear", SettingKind::Number, "Slant pictures"),
-    setting("augmentation.elastic", SettingKind::Number, "Bend pictures"),
+    setting("augmentation.shear", SettingKind::Number, "Slant pictures by up to so many pixels a row"),
+    setting(
+        "augmentation.elastic",
+        SettingKind::Number,
+        "Bend pictures, by so many pixels in the root mean square",
+    ),
     setting("augmentation.flip", SettingKind::Switch, "Mirror half of the pictures, left to right"),
 ];
 

@@ -59,7 +59,7 @@ impl Fifty {
             };
             let trained = train(&options, &make, &mut [], &AtomicBool::new(false)).unwrap();
             assert_eq!(trained.ending, if stop_at < STEPS { Ending::Stopped } else { Ending::Finished });
-            assert_eq!(trained.estimator.global_step(), stop_at);
+            assert_eq!(trained.global_step, stop_at);
         }
         let metrics = std::fs::read(model_dir.join("metrics.jsonl")).unwrap();
         let files = contents(&model_dir).into_iter().map(|(path, bytes)| (path.into(), bytes));

@@ -26,12 +26,12 @@ impl RecipeArguments {
     }
 }
 
-fn argument(setting: &'static Setting) -> Arg {
+fn argument(position: usize, setting: &'static Setting) -> Arg {
     let argument = Arg::new(setting.key)
         .long(setting.option())
         .help(setting.help)
         .help_heading(HEADING)
-        .display_order(FIRST_PLACE)
+        .display_order(FIRST_PLACE + position)
         .allow_hyphen_values(true);
     match setting.kind {
         SettingKind::Number => argument.value_name("X").value_parser(number),
@@ -63,7 +63,7 @@ fn switch(text: &str) -> Result<String, String> {
 
 impl Args for RecipeArguments {
     fn augment_args(command: Command) -> Command {
-        SETTINGS.iter().fold(command, |command, setting| command.arg(argument(setting)))
+        command.args(SETTINGS.iter().enumerate().map(|(position, setting)| argument(position, setting)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {

@@ -327,6 +327,10 @@ impl fmt::Display for Report {
             return writeln!(f, "Go on with: vgg train{option}");
         };
         write!(f, "{test}")?;
+        if self.global_step < self.steps {
+            let (step, steps) = (Thousands(self.global_step), Thousands(self.steps));
+            writeln!(f, "Training ended early, at step {step} of {steps}; this is the best it came by.")?;
+        }
         writeln!(f, "The network is in {directory}, and how it learned: tensorboard --logdir {directory}")?;
         if let Some(page) = &self.report {
             writeln!(f, "The report is {}; open it in a browser.", page.display())?;
@@ -375,6 +379,10 @@ mod tests {
         assert!(text.starts_with("accuracy 98.42 %"), "{text}");
         assert!(text.contains("\nThe report is elsewhere/report.html; open it in a browser.\n"), "{text}");
         assert!(text.contains("  vgg evaluate --model-dir elsewhere --split validation\n"), "{text}");
+        assert!(text.contains("Training ended early, at step 200 of 1,100;"), "{text}");
+        let whole =
+            Report { steps: 200, ..report(Ending::Finished, Some(evaluate::tests::report())) }.to_string();
+        assert!(!whole.contains("early"), "{whole}");
     }
 
     #[test]

@@ -138,7 +138,7 @@ const FAULTS: &[Fault] = &[
         65,
         "constants of the pixels in the configuration of a run that does not normalise them",
         |place| edited(place, "[recipe]", "mean = [0.5]\n[recipe]"),
-        [CONFIG, "data.mean is Some([0.5])", RESTORE],
+        [CONFIG, "with recipe.normalise false, there must be no data.mean", RESTORE],
     ),
     fault(
         65,
