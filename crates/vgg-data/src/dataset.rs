@@ -206,6 +206,13 @@ impl Splits {
     pub(crate) fn resized(mut self, size: [usize; 2]) -> Result<Self, DataError> {
         let count = Split::ALL.iter().map(|&split| self.get(split).len()).sum();
         memory::check(&self.name, count, [size[0], size[1], self.train.channels()])?;
+        let (height, width, [new_height, new_width]) = (self.train.height, self.train.width, size);
+        if (height, width) != (new_height, new_width) {
+            self.notes.push(format!(
+                "{}: pictures of {height}x{width} (height x width) were brought to {new_height}x{new_width}",
+                self.name
+            ));
+        }
         for data in [&mut self.train, &mut self.validation, &mut self.test] {
             data.resize(size);
         }

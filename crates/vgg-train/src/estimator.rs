@@ -11,6 +11,7 @@ use crate::predict::{Prediction, predict_views};
 use crate::start::{Prepared, read_weights};
 use crate::views::Views;
 use std::sync::atomic::AtomicBool;
+use vgg_arch::text::one_line;
 use vgg_arch::{Network, Parameter};
 use vgg_data::{Dataset, Splits};
 use vgg_engine::{Engine, EngineError, EngineInfo, EngineOptions, Precision, State};
@@ -18,6 +19,9 @@ use vgg_formats::{Checkpoint, CheckpointError, ModelDir};
 
 /// Makes an engine for a network; `&vgg_engine::cpu_engine` is one.
 pub type EngineFactory<'a> = &'a dyn Fn(&Network, &EngineOptions) -> Result<Box<dyn Engine>, EngineError>;
+
+/// Characters of a class's name in a message.
+const LONGEST_NAME: usize = 60;
 
 /// A trained network, ready to evaluate and predict.
 pub struct Estimator {
@@ -152,7 +156,8 @@ impl Estimator {
     /// Accuracy and loss on a data set. `progress` is told how many pictures are done, of how many.
     ///
     /// # Errors
-    /// When the data do not fit the network, or `stop` was set ([`TrainError::Interrupted`]).
+    /// When the data do not fit the network or have other classes, or `stop` was set
+    /// ([`TrainError::Interrupted`]).
     pub fn evaluate(
         &mut self,
         data: &Dataset,
@@ -173,6 +178,7 @@ impl Estimator {
         progress: &mut dyn FnMut(usize, usize),
         each: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<Evaluation, TrainError> {
+        check_classes(&self.config.data.class_names, data.class_names())?;
         evaluate_each(self.engine.as_mut(), data, self.views, self.global_step, stop, progress, each)
     }
 
@@ -236,11 +242,49 @@ fn best_checkpoint(model_dir: &ModelDir, newest: &Checkpoint) -> Result<Option<C
     vgg_formats::load(model_dir, &path, newest.network()).map(Some).map_err(|error| error.to_string())
 }
 
+/// Refuses data whose classes have other names than those of the network with the same number: their labels
+/// would be taken for other things. Classes that are only numbered, on either side, have no names.
+fn check_classes(known: &[String], found: &[String]) -> Result<(), TrainError> {
+    let is_numbered =
+        |names: &[String]| names.iter().enumerate().all(|(class, name)| *name == class.to_string());
+    let other = known.iter().zip(found).position(|(known, found)| known != found);
+    match other {
+        Some(class) if !is_numbered(known) && !is_numbered(found) => Err(TrainError::Incompatible(format!(
+            "class {class} is `{}`, but the network knows it as `{}`; give data with the classes that it was \
+             trained with",
+            one_line(&found[class], LONGEST_NAME),
+            one_line(&known[class], LONGEST_NAME)
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// A network trained in bf16 holds its weights in `f32`, so a machine that does not multiply bf16
 /// reads them as they are.
 fn precision_for_prediction(trained_in: Precision) -> Precision {
     match trained_in {
         Precision::Bf16 => Precision::Auto,
         precision => precision,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_compared_by_name_where_both_have_names() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let known = names(&["cat", "dog", "emu"]);
+        for fitting in [&["cat", "dog", "emu"][..], &["cat", "dog"], &["0", "1", "2"]] {
+            check_classes(&known, &names(fitting)).unwrap();
+            check_classes(&names(fitting), &known).unwrap();
+        }
+        let error = check_classes(&known, &names(&["cat", "emu"])).unwrap_err();
+        assert_eq!(error.exit_code(), 65);
+        assert!(
+            error.to_string().starts_with("class 1 is `emu`, but the network knows it as `dog`"),
+            "{error}"
+        );
     }
 }

@@ -244,22 +244,29 @@ fn refuses_other_options(directory: &Path) {
     assert_eq!(fs::read(&config).unwrap(), before);
 }
 
-/// Fewer classes than the network has can be told apart by it; pictures of another size cannot.
+/// Fewer classes than the network has can be told apart by it, and pictures of another size are brought to
+/// its own, with a word; more classes cannot.
 fn data_that_do_not_fit_are_named(directory: &Path) {
-    let write = |name: &str, side: usize| {
+    let write = |name: &str, side: usize, labels: &[u8]| {
         let folder = directory.join(name);
         fs::create_dir(&folder).unwrap();
         for prefix in ["train", "t10k"] {
-            let images = idx(&[4, side, side], &vec![0; 4 * side * side]);
+            let count = labels.len();
+            let images = idx(&[count, side, side], &vec![0; count * side * side]);
             fs::write(folder.join(format!("{prefix}-images-idx3-ubyte")), images).unwrap();
-            fs::write(folder.join(format!("{prefix}-labels-idx1-ubyte")), idx(&[4], &[0, 1, 0, 1])).unwrap();
+            fs::write(folder.join(format!("{prefix}-labels-idx1-ubyte")), idx(&[count], labels)).unwrap();
         }
     };
-    write("two", 28);
-    write("other", 30);
+    write("two", 28, &[0, 1, 0, 1]);
+    write("other", 30, &[0, 1, 0, 1]);
+    // The first becomes the validation split, and training must show every class.
+    write("more", 28, &[0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     let evaluate = |data| run(directory, &["evaluate", "--model-dir", "parts", "--data", data, "--json"]);
     assert_eq!(json(&evaluate("two"))["examples"], 4);
-    assert_error(&evaluate("other"), 65, "error: other: pictures of 30×30×1");
+    let other = evaluate("other");
+    assert_eq!(json(&other)["examples"], 4);
+    assert!(stderr(&other).contains("other: pictures of 30x30 (height x width) were brought to 28x28"));
+    assert_error(&evaluate("more"), 65, "error: more: ");
 }
 
 /// With its newest checkpoint damaged, a model directory still has the one before.
