@@ -131,7 +131,7 @@ impl Results {
     /// Reads what a training that has ended left.
     fn read(scratch: &Path) -> Self {
         let model_dir = model_dir(scratch);
-        let expected = [".lock", "config.toml", "eval", "metrics.jsonl"];
+        let expected = [".lock", "config.toml", "eval", "metrics.jsonl", "report.html"];
         let is_counted =
             |name: &String| name.starts_with("ckpt-") || name.starts_with("events.out.tfevents.");
         let others = names(&model_dir).into_iter().filter(|name| !is_counted(name));
