@@ -236,8 +236,11 @@ impl Usage {
             "threads: {threads:?}"
         );
         let descriptors = &self.descriptors[third..];
-        let lowest = descriptors[0].0;
-        let is_flat = |&(low, high): &(usize, usize)| low == lowest && high <= lowest + OPEN_WHILE_SAVING;
+        let lowest = descriptors.iter().map(|&(low, _)| low).min().unwrap();
+        // A short window of a busy machine may have all its few samples in a save.
+        let slack = if seconds < 600 { OPEN_WHILE_SAVING } else { 0 };
+        let is_flat =
+            |&(low, high): &(usize, usize)| low <= lowest + slack && high <= lowest + OPEN_WHILE_SAVING;
         assert!(descriptors.iter().all(is_flat), "descriptors: {descriptors:?}");
     }
 }

@@ -47,20 +47,25 @@ const FAULTS: &[Fault] = &[
     ),
     fault(
         65,
-        "pictures of another size than the network takes",
+        "pictures in colour for a network that takes grey ones",
         |place| {
             place.trained_with_one_checkpoint();
-            other_data(place, 5, &[0, 1, 0, 1]);
+            for file in
+                ["train/0/a", "train/1/a", "val/0/a", "test/1/a"].map(|name| format!("other/{name}.png"))
+            {
+                std::fs::create_dir_all(place.path(&file).parent().unwrap()).unwrap();
+                vgg::write_png(&place.path(&file), &[7; 48], 4, 4, 3).unwrap();
+            }
             place.run(&["evaluate", "--data", "other"])
         },
-        ["other: pictures of 5×5×1", "the network takes pictures of 4×4×1", FIT],
+        ["other: pictures of 4×4×3", "the network takes pictures of 4×4×1", FIT],
     ),
     fault(
         65,
         "pictures of more classes than the network knows",
         |place| {
             place.trained_with_one_checkpoint();
-            other_data(place, 4, &[0, 1, 2, 2]);
+            other_data(place, &[0, 1, 2, 2]);
             place.run(&["evaluate", "--data", "other"])
         },
         ["other: pictures of 4×4×1 in 3 classes", "in at most 2 classes", FIT],
@@ -209,12 +214,12 @@ fn most_blocks(blocks: u32) -> String {
 }
 
 /// Makes the data folder `other` with squares of so many pixels.
-fn other_data(place: &Place, side: u32, labels: &[u8]) {
+fn other_data(place: &Place, labels: &[u8]) {
     place.folder("other");
     let count = labels.len() as u32;
-    let pixels = vec![9; (count * side * side) as usize];
+    let pixels = vec![9; 16 * labels.len()];
     for prefix in ["train", "t10k"] {
-        place.write(&format!("other/{prefix}-images-idx3-ubyte"), idx(&[count, side, side], &pixels));
+        place.write(&format!("other/{prefix}-images-idx3-ubyte"), idx(&[count, 4, 4], &pixels));
         place.write(&format!("other/{prefix}-labels-idx1-ubyte"), idx(&[count], labels));
     }
 }
