@@ -86,6 +86,7 @@ pub(crate) fn open_archive(path: &Path, name: &str, progress: &Progress) -> Resu
         let total = FILES.len() as u64;
         progress.tell(&Loading { task: "unpacking files", done, total, unit: Unit::Files });
     }
+    archive.finish()?;
     let mut records = Records::default();
     for (file, content) in FILES.iter().zip(&mut contents) {
         let Some(content) = content.take() else {

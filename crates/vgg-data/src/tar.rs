@@ -14,6 +14,8 @@ const NAME: std::ops::Range<usize> = 0..100;
 const SIZE: std::ops::Range<usize> = 124..136;
 const SUM: std::ops::Range<usize> = 148..156;
 const KIND: usize = 156;
+/// What may follow the end: archives are filled up to some tens of blocks.
+const MOST_BEHIND: u64 = 1 << 20;
 
 /// An archive that is being read.
 pub(crate) struct Archive<'a, R> {
@@ -67,6 +69,15 @@ impl<'a, R: Read> Archive<'a, R> {
                 let name = header[NAME].split(|&byte| byte == 0).next().unwrap_or_default();
                 return Ok(Some(Entry { name: String::from_utf8_lossy(name).into_owned(), size }));
             }
+        }
+    }
+
+    /// Reads what is behind the last entry, so that a packed file's own checksum, at its end, is compared.
+    pub(crate) fn finish(&mut self) -> Result<(), DataError> {
+        let behind = std::io::copy(&mut self.reader.by_ref().take(MOST_BEHIND), &mut std::io::sink());
+        match behind.map_err(|error| self.failed(&error))? {
+            MOST_BEHIND => Err(self.invalid("there is more behind the end of the archive than zeros")),
+            _ => Ok(()),
         }
     }
 

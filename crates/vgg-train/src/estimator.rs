@@ -243,18 +243,26 @@ fn best_checkpoint(model_dir: &ModelDir, newest: &Checkpoint) -> Result<Option<C
 }
 
 /// Refuses data whose classes have other names than those of the network with the same number: their labels
-/// would be taken for other things. Classes that are only numbered, on either side, have no names.
+/// would be taken for other things. Classes that are only numbered, on either side, have no names, unless the
+/// other side has the same numbers at other places.
 fn check_classes(known: &[String], found: &[String]) -> Result<(), TrainError> {
     let is_numbered =
         |names: &[String]| names.iter().enumerate().all(|(class, name)| *name == class.to_string());
+    let has_elsewhere = || {
+        found.iter().zip(0..).any(|(name, class)| {
+            known.iter().position(|known| known == name).is_some_and(|place| place != class)
+        })
+    };
     let other = known.iter().zip(found).position(|(known, found)| known != found);
     match other {
-        Some(class) if !is_numbered(known) && !is_numbered(found) => Err(TrainError::Incompatible(format!(
-            "class {class} is `{}`, but the network knows it as `{}`; give data with the classes that it was \
+        Some(class) if has_elsewhere() || (!is_numbered(known) && !is_numbered(found)) => {
+            Err(TrainError::Incompatible(format!(
+                "class {class} is `{}`, but the network knows it as `{}`; give data with the classes that it was \
              trained with",
-            one_line(&found[class], LONGEST_NAME),
-            one_line(&known[class], LONGEST_NAME)
-        ))),
+                one_line(&found[class], LONGEST_NAME),
+                one_line(&known[class], LONGEST_NAME)
+            )))
+        }
         _ => Ok(()),
     }
 }
@@ -280,6 +288,7 @@ mod tests {
             check_classes(&known, &names(fitting)).unwrap();
             check_classes(&names(fitting), &known).unwrap();
         }
+        assert!(check_classes(&names(&["0", "1", "2"]), &names(&["1", "2"])).is_err());
         let error = check_classes(&known, &names(&["cat", "emu"])).unwrap_err();
         assert_eq!(error.exit_code(), 65);
         assert!(

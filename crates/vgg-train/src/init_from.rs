@@ -57,10 +57,14 @@ impl Start {
         &self.record
     }
 
-    /// The options with its network where they name none.
+    /// The options with its network where they name none, and with pixels normalised where its were: its
+    /// layers know no others.
     pub(crate) fn complete(&self, options: &TrainOptions) -> TrainOptions {
         let network = self.estimator.network();
+        let mut overrides = options.overrides.clone();
+        overrides.normalise = overrides.normalise.or(Some(self.estimator.config().recipe.normalise));
         TrainOptions {
+            overrides,
             arch: options.arch.clone().or_else(|| Some(network.name.clone())),
             head: options.head.clone().or_else(|| Some(network.head.clone())),
             ..options.clone()

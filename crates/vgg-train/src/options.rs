@@ -267,7 +267,8 @@ impl TrainOptions {
         examples: usize,
     ) -> Result<RunConfig, TrainError> {
         let saved = saved.map(|saved| &saved.run);
-        let batch_size = self.batch_size.or(saved.map(|run| run.batch_size)).unwrap_or(row.batch_size);
+        let usual = row.batch_size.min(examples);
+        let batch_size = self.batch_size.or(saved.map(|run| run.batch_size)).unwrap_or(usual);
         let overfit_batch = self.overfit_batch.or(saved.map(|run| run.overfit_batch)).unwrap_or(false);
         let steps_per_epoch = Loader::new(examples, batch_size, 0)?.steps_per_epoch();
         let steps = match (self.length, saved) {
@@ -294,7 +295,11 @@ impl TrainOptions {
     /// Refuses a configuration that is not that of the run in the model directory.
     fn compare(&self, saved: &Config, config: &Config) -> Result<(), TrainError> {
         let path = self.model_dir.path().join(CONFIG_FILE);
-        if saved.data.source == config.data.source && saved.data.fingerprint != config.data.fingerprint {
+        let is_opened_alike = saved.data.source == config.data.source
+            && saved.data.limit == config.data.limit
+            && saved.data.split == config.data.split
+            && saved.network.input == config.network.input;
+        if is_opened_alike && saved.data.fingerprint != config.data.fingerprint {
             return Err(TrainError::Incompatible(format!(
                 "the pictures or labels in {} are no longer those that the run of {} was started with; restore \
                  them, or give another --model-dir",

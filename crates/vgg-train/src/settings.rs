@@ -152,6 +152,12 @@ impl TrainOptions {
         let mut expected = BTreeMap::new();
         flatten("", &table, &mut expected);
         expected.retain(|key, _| FOLLOWING.contains(&key.as_str()));
+        // The file of a run has every value of its recipe: they do not belong to another one, nor to a check
+        // on one batch that the file does not ask for.
+        let is_another =
+            self.recipe.is_some() && names.recipe.name.is_some() && self.recipe != names.recipe.name;
+        let is_check = self.overfit_batch == Some(true) && file.run.overfit_batch != Some(true);
+        let keeps = !is_another && !is_check;
         Ok(Self {
             data: self.data.or(source.map_err(|error| error.to_string())?),
             image_size: self.image_size.or(file.network.input.map(|input| [input.height, input.width])),
@@ -160,9 +166,9 @@ impl TrainOptions {
             arch: self.arch.or(file.network.name),
             head: self.head.or(file.network.head),
             recipe: self.recipe.or(names.recipe.name),
-            overrides: self.overrides.or(file.recipe),
-            batch_size: self.batch_size.or(file.run.batch_size),
-            length: self.length.or(length),
+            overrides: if keeps { self.overrides.or(file.recipe) } else { self.overrides },
+            batch_size: self.batch_size.or(file.run.batch_size.filter(|_| keeps)),
+            length: self.length.or(length.filter(|_| keeps)),
             seed: self.seed.or(file.run.seed),
             precision: self.precision.or(precision.map_err(|error| error.to_string())?),
             freeze: self.freeze.or(file.run.freeze),

@@ -80,7 +80,8 @@ impl Connection {
         let seconds = patience.as_secs().max(1).to_string();
         let start_text = start.to_string();
         let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--fail", "--location", "--max-redirs", "5"]);
+        // First of all: no settings of the user's own, which may send the answer elsewhere.
+        command.args(["--disable", "--silent", "--show-error", "--fail", "--location", "--max-redirs", "5"]);
         // A silence ends it: less than a byte a second.
         command.args(["--connect-timeout", &seconds, "--speed-time", &seconds, "--speed-limit", "1"]);
         if start > 0 {

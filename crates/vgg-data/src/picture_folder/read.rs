@@ -170,7 +170,8 @@ impl<'a> Reader<'a> {
         };
         let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
         thread::scope(|scope| {
-            (1..threads).for_each(|_| drop(scope.spawn(work)));
+            // Where the system gives no more threads, those that are there do the work.
+            (1..threads).for_each(|_| drop(thread::Builder::new().spawn_scoped(scope, work)));
             work();
         });
         let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,6 @@
 
 use super::output::{self, Bytes, Thousands};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{self, IsTerminal};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use vgg::data::{Loading, Progress, Unit};
@@ -47,11 +46,11 @@ impl Task {
     fn tell(&mut self, loading: &Loading<'_>) {
         if !self.told && self.since.elapsed() >= WAIT {
             self.told = true;
-            if io::stderr().is_terminal() {
-                self.bar.set_style(style(loading.unit));
-                self.bar.set_message(self.name.clone());
-                self.bar.set_draw_target(ProgressDrawTarget::stderr());
-            } else {
+            self.bar.set_style(style(loading.unit));
+            self.bar.set_message(self.name.clone());
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            // Nothing can be redrawn in a file, a pipe, or a terminal that is `dumb`.
+            if self.bar.is_hidden() {
                 output::note(line(loading));
             }
         }

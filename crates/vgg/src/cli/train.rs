@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vgg::report::Occasion;
+use vgg::report::origin::quoted;
 use vgg::train::options::DEFAULT_SEED;
 use vgg::train::overfit::LEARNED;
 use vgg::train::recipe::{RECIPES, recipe_row};
@@ -103,6 +104,9 @@ pub(crate) struct TrainArguments {
 #[derive(Serialize)]
 struct Report {
     model_dir: PathBuf,
+    /// ` --data SOURCE`, where that is not the default.
+    #[serde(skip)]
+    data_option: String,
     ending: &'static str,
     complete: bool,
     global_step: u64,
@@ -140,6 +144,10 @@ pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, Tr
     let Trained { estimator, splits, ending, complete, global_step } = trained?;
 
     let (steps, overfit_batch) = (estimator.config().run.steps, estimator.config().run.overfit_batch);
+    let data_option = match estimator.config().data.source.as_str() {
+        "mnist" => String::new(),
+        source => format!(" --data {}", quoted(source)),
+    };
     // The memory of training is given back before memory for the evaluation is taken.
     drop(estimator);
     let mut interrupted = ending == Ending::Interrupted;
@@ -168,6 +176,7 @@ pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, Tr
     let ending = ending_name(ending);
     let report = Report {
         model_dir: model_dir.to_owned(),
+        data_option,
         ending,
         complete,
         global_step,
@@ -309,7 +318,7 @@ impl fmt::Display for Report {
         let option = if self.model_dir == Path::new(MODEL_DIR) {
             String::new()
         } else {
-            format!(" --model-dir {directory}")
+            format!(" --model-dir {}", quoted(&directory.to_string()))
         };
         if let Some(one_batch) = &self.one_batch {
             return one_batch.fmt(f);
@@ -337,8 +346,8 @@ impl fmt::Display for Report {
         }
         writeln!(f, "Next:")?;
         writeln!(f, "  vgg evaluate{option} --split validation")?;
-        writeln!(f, "  vgg data show --split test --index 0 --png digit.png")?;
-        writeln!(f, "  vgg predict{option} digit.png")
+        writeln!(f, "  vgg data show{} --split test --index 0 --png picture.png", self.data_option)?;
+        writeln!(f, "  vgg predict{option} picture.png")
     }
 }
 
@@ -349,6 +358,7 @@ mod tests {
     fn report(ending: Ending, test: Option<evaluate::Report>) -> Report {
         Report {
             model_dir: "elsewhere".into(),
+            data_option: " --data photos".into(),
             ending: ending_name(ending),
             complete: ending == Ending::Finished,
             global_step: 200,
@@ -379,6 +389,7 @@ mod tests {
         assert!(text.starts_with("accuracy 98.42 %"), "{text}");
         assert!(text.contains("\nThe report is elsewhere/report.html; open it in a browser.\n"), "{text}");
         assert!(text.contains("  vgg evaluate --model-dir elsewhere --split validation\n"), "{text}");
+        assert!(text.contains("  vgg data show --data photos --split test --index 0 --png "), "{text}");
         assert!(text.contains("Training ended early, at step 200 of 1,100;"), "{text}");
         let whole =
             Report { steps: 200, ..report(Ending::Finished, Some(evaluate::tests::report())) }.to_string();
@@ -445,7 +456,7 @@ mod tests {
         };
         let overrides = Overrides { learning_rate: Some(0.5), ..Overrides::default() };
         let recipe = recipe_row("tutorial").unwrap().recipe.clone().with(&overrides);
-        let command = vgg::report::origin::command(&Config::new(&network, data, recipe, run), 100);
+        let command = vgg::report::origin::command(&Config::new(&network, data, recipe, run));
         let cli = super::super::Cli::try_parse_from(command.split(' ')).unwrap();
         let super::super::Verb::Train(arguments) = cli.verb else { panic!("another verb") };
         let options = arguments.options().unwrap();

@@ -142,7 +142,7 @@ impl Report {
             filters: first_filters(estimator)?,
             machine: Machine::here(&estimator.engine_info()),
             written: Moment::now(),
-            command: origin::command(&config, splits.train.len()),
+            command: origin::command(&config),
             config,
         })
     }

@@ -86,9 +86,9 @@ fn date(days: u64) -> (u64, u64, u64) {
     (year, if month < 10 { month + 3 } else { month - 9 }, day)
 }
 
-/// The command that repeats a run, with every option that differs from the default. `training_pictures`
-/// is their number, which tells the length of an epoch.
-pub fn command(config: &Config, training_pictures: usize) -> String {
+/// The command that repeats a run, with every option that differs from the default, and its length. A split
+/// by chance with a seed or shares of one's own has no option: it needs the file `config.toml`.
+pub fn command(config: &Config) -> String {
     let mut options: Vec<(String, String)> = Vec::new();
     let mut option = |name: &str, value: String, default: &str| {
         if value != default {
@@ -97,8 +97,13 @@ pub fn command(config: &Config, training_pictures: usize) -> String {
     };
     let (network, run) = (&config.network, &config.run);
     option("data", config.data.source.clone(), "mnist");
-    option("arch", network.name.clone(), "vgg13");
-    option("head", network.head.clone(), "tutorial");
+    if config.data.source != "mnist" || [network.input.height, network.input.width] != [28, 28] {
+        option("image-size", format!("{}x{}", network.input.height, network.input.width), "");
+    }
+    // With another network to start from, that network's are the defaults.
+    let [arch, head] = if run.init_from.is_some() { ["", ""] } else { ["vgg13", "tutorial"] };
+    option("arch", network.name.clone(), arch);
+    option("head", network.head.clone(), head);
     option("recipe", config.recipe.name.to_string(), DEFAULT_RECIPE);
     let row = recipe_row(&config.recipe.name).ok();
     for setting in SETTINGS {
@@ -113,23 +118,18 @@ pub fn command(config: &Config, training_pictures: usize) -> String {
         run.batch_size.to_string(),
         &row.map_or_else(String::new, |row| row.batch_size.to_string()),
     );
-    let steps_per_epoch = training_pictures.div_ceil(run.batch_size.max(1)).max(1) as u64;
-    if run.steps % steps_per_epoch != 0 {
-        option("steps", run.steps.to_string(), "");
-    } else {
-        let epochs = row.map_or_else(String::new, |row| row.epochs.to_string());
-        option("epochs", (run.steps / steps_per_epoch).to_string(), &epochs);
-    }
+    option("steps", run.steps.to_string(), "");
     option("seed", run.seed.to_string(), &DEFAULT_SEED.to_string());
     // The default is what the machine at hand is fastest in.
     option("precision", run.precision.clone(), "");
     let options: Vec<String> =
         options.iter().map(|(name, value)| format!(" --{name} {}", quoted(value))).collect();
-    format!("vgg train{} --model-dir again", options.concat())
+    let check = if run.overfit_batch { " --overfit-batch" } else { "" };
+    format!("vgg train{}{check} --model-dir again", options.concat())
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_./:=+,@".contains(character);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
@@ -170,30 +170,28 @@ pub(super) mod tests {
 
     #[test]
     fn the_command_has_what_differs() {
-        assert_eq!(command(&config(), 55_000), "vgg train --precision f32 --model-dir again");
+        assert_eq!(command(&config()), "vgg train --steps 1100 --precision f32 --model-dir again");
         let mut other = config();
         other.data.source = "/my data/it's".into();
         other.network.name = "vgg11".into();
         other.recipe.learning_rate = 0.02;
         (other.run.seed, other.run.steps) = (7, 60);
         assert_eq!(
-            command(&other, 55_000),
-            "vgg train --data '/my data/it'\\''s' --arch vgg11 --learning-rate 0.02 --steps 60 --seed 7 \
+            command(&other),
+            "vgg train --data '/my data/it'\\''s' --image-size 28x28 --arch vgg11 --learning-rate 0.02 --steps 60 --seed 7 \
              --precision f32 --model-dir again"
         );
         other.recipe.augmentation.flip = true;
         other.run.freeze = 2;
-        let shown = command(&other, 55_000);
+        let shown = command(&other);
         assert!(
             shown.contains(" --learning-rate 0.02 --augmentation-flip true --freeze 2 --steps "),
             "{shown}"
         );
-        (other.run.batch_size, other.run.steps) = (50, 3_300);
-        assert!(
-            command(&other, 55_000).contains(" --batch-size 50 --epochs 3 "),
-            "{}",
-            command(&other, 55_000)
-        );
+        (other.run.batch_size, other.run.steps, other.run.overfit_batch) = (50, 3_300, true);
+        let shown = command(&other);
+        assert!(shown.contains(" --batch-size 50 --steps 3300 "), "{shown}");
+        assert!(shown.ends_with(" --overfit-batch --model-dir again"), "{shown}");
     }
 
     #[test]

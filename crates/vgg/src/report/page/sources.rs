@@ -10,7 +10,7 @@ pub(super) fn looked_at(report: &Report) -> String {
     let words = match (report.split, report.occasion) {
         _ if !report.is_data_of_the_run => "These are not the data that the network was trained with.",
         (Split::Test, Occasion::EndOfTraining) => {
-            "The test pictures were scored once, when training had ended; nothing was chosen by them."
+            "The test pictures were scored once by training, when it had ended; nothing was chosen by them."
         }
         (Split::Test, Occasion::Later) => {
             "The test pictures were scored for this report, and perhaps before; this run chose nothing by them."
@@ -34,7 +34,7 @@ fn splits(report: &Report) -> String {
     let [train, validation, test] = report.sizes;
     let watched = match early_stop(report) {
         Some(epochs) => format!(
-            "After every epoch. Training ends when their accuracy has not risen for {}: so they chose when to end.",
+            "After every epoch. Training ends when their accuracy has not risen for {}: so they chose when to end, and which checkpoint is used.",
             counted(epochs as usize, "epoch")
         ),
         None => "Looked at after every epoch, to be shown here. Nothing in this run was chosen by them."
@@ -42,7 +42,8 @@ fn splits(report: &Report) -> String {
     };
     let judged = match (report.split, report.occasion) {
         (Split::Test, Occasion::EndOfTraining) => {
-            "Scored once, at the end, by the finished network. Nothing was chosen by them."
+            "Scored once by training, at the end, by the finished network. Nothing was chosen by them. Evaluations that \
+             were asked for apart from it are not recorded."
         }
         (Split::Test, Occasion::Later) => {
             "Scored for this report. How often that was done before is not recorded: settings that were chosen after \
@@ -51,7 +52,7 @@ fn splits(report: &Report) -> String {
         _ => "Not looked at for this report.",
     };
     let rows = [
-        ("Training", train, "The weights, and nothing else, come from these.".to_owned()),
+        ("Training", train, "The weights, and all constants, come from these.".to_owned()),
         ("Validation", validation, watched),
         ("Test", test, judged.to_owned()),
     ];

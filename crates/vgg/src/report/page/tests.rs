@@ -62,7 +62,7 @@ fn report(classes: usize, shape: [usize; 3], pictures: usize, wrong_every: usize
             threads: 2,
         },
         written: Moment::now(),
-        command: origin::command(&config, 55_000),
+        command: origin::command(&config),
         config,
     }
 }
@@ -192,7 +192,7 @@ fn the_page_says_what_there_is() {
         "<span class=\"figure\">99.00\u{a0}%</span> of 10,000 test pictures",
         "95\u{a0}% interval 98.79 to 99.18\u{a0}%",
         "100 mistakes",
-        "scored once, when training had ended",
+        "scored once by training, when it had ended",
         "The 24 with the largest loss, of 100",
         "1 line of metrics.jsonl could not be read",
         "vgg train --precision f32 --model-dir again",
