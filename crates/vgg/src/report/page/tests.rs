@@ -195,7 +195,7 @@ fn the_page_says_what_there_is() {
         "scored once by training, when it had ended",
         "The 24 with the largest loss, of 100",
         "1 line of metrics.jsonl could not be read",
-        "vgg train --precision f32 --model-dir again",
+        "vgg train --steps 1100 --precision f32 --model-dir again",
         "<h2>What the first layer looks for</h2>",
     ] {
         assert!(page.contains(part), "{part}");
