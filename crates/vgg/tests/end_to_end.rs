@@ -224,7 +224,7 @@ fn a_stopped_and_resumed_run_gives_the_same_bytes() {
     let output = run(directory, &["train", "--model-dir", "parts"]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stderr(&output).contains("resumed at step 2, to step 6 of 6"), "{}", stderr(&output));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("vgg predict --model-dir parts digit.png"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("vgg predict --model-dir parts picture.png"));
     for file in ["weights.safetensors", "optimizer.safetensors"] {
         let read = |run: &str| fs::read(directory.join(run).join("ckpt-000000006").join(file)).unwrap();
         assert!(read("whole") == read("parts"), "{file} differs");
