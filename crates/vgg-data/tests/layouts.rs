@@ -1,13 +1,16 @@
 //! The files of MNIST's relatives and of CIFAR-10, as they are published.
 
+mod support;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use support::{message, read};
 use tempfile::TempDir;
-use vgg_data::{DataError, DataOptions, Source, Splits, open};
+use vgg_data::Splits;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -26,16 +29,6 @@ fn idx(kind: u8, dimensions: &[u32], values: &[u8]) -> Vec<u8> {
 /// 20 pictures of 2 × 2 whose pixels are 0, 1, 2, 3.
 fn images(count: u32) -> Vec<u8> {
     gzip(&idx(8, &[count, 2, 2], &[0, 1, 2, 3].repeat(count as usize)))
-}
-
-fn read(path: &Path) -> Result<Splits, DataError> {
-    open(&Source::Folder(path.to_owned()), &DataOptions::default())
-}
-
-fn message(path: &Path) -> String {
-    let error = read(path).expect_err("must be refused").to_string();
-    assert_eq!(error.lines().count(), 1);
-    error
 }
 
 /// EMNIST's `set` with labels from `first` on: 20 pictures of each of two classes, one after the other.

@@ -1,13 +1,16 @@
 //! Folders of pictures: layouts, splits, sizes, channels, and what is wrong with them.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use support::{message, read};
 use tempfile::TempDir;
-use vgg_data::{DataError, DataOptions, Loading, Progress, SeededSplit, Source, Splits, open, write_png};
+use vgg_data::{DataOptions, Loading, Progress, SeededSplit, Source, Splits, open, write_png};
 
 /// Writes a picture whose pixels are all `value`.
 fn grey(path: &Path, value: u8, [height, width]: [usize; 2]) {
@@ -28,16 +31,6 @@ fn animals(folder: &Path, parts: &[&str]) {
             grey(&folder.join(part).join(format!("dog/{index}.png")), 100 + index, [2, 2]);
         }
     }
-}
-
-fn read(path: &Path) -> Result<Splits, DataError> {
-    open(&Source::Folder(path.to_owned()), &DataOptions::default())
-}
-
-fn message(path: &Path) -> String {
-    let error = read(path).expect_err("must be refused").to_string();
-    assert_eq!(error.lines().count(), 1);
-    error
 }
 
 fn lengths(splits: &Splits) -> [usize; 3] {

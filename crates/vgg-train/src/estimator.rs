@@ -11,6 +11,7 @@ use crate::predict::{Prediction, predict_views};
 use crate::start::{Prepared, read_weights};
 use crate::views::Views;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 use vgg_arch::text::one_line;
 use vgg_arch::{Network, Parameter};
 use vgg_data::{Dataset, Splits};
@@ -87,7 +88,8 @@ pub fn train(
     listeners: &mut [&mut dyn Listener],
     stop: &AtomicBool,
 ) -> Result<Trained, TrainError> {
-    Prepared::new(options, make_engine)?.train(options, listeners, stop)
+    let start = Instant::now();
+    Prepared::new(options, make_engine)?.train(options, listeners, stop, start)
 }
 
 impl Estimator {

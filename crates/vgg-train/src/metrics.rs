@@ -5,6 +5,7 @@ use crate::evaluate::Evaluation;
 use crate::events::{Event, Listener, StepReport};
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind};
+use std::time::Instant;
 use vgg_formats::{CheckpointError, ModelDir, OutputFile};
 
 /// Name of the file in a model directory.
@@ -27,6 +28,7 @@ enum Line<'a> {
         split: &'a str,
         #[serde(flatten)]
         evaluation: &'a Evaluation,
+        seconds_since_start: f64,
     },
 }
 
@@ -37,6 +39,8 @@ enum Line<'a> {
 pub(crate) struct Metrics {
     model_dir: ModelDir,
     file: Box<dyn OutputFile>,
+    /// When training was asked for.
+    start: Instant,
     /// Whether a sync has failed: what was written before may then be lost, whatever a later one
     /// says.
     is_unsure: bool,
@@ -47,11 +51,11 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Opens the file of a model directory for a run that goes on from `global_step`. Lines of
     /// later steps, left by a run that was killed after its last checkpoint, are dropped: their
-    /// steps will be made again.
+    /// steps will be made again. Evaluations are told with the seconds since `start`.
     ///
     /// # Errors
     /// When the file cannot be read or written.
-    pub(crate) fn open(model_dir: &ModelDir, global_step: u64) -> Result<Self, TrainError> {
+    pub(crate) fn open(model_dir: &ModelDir, global_step: u64, start: Instant) -> Result<Self, TrainError> {
         let old = model_dir.read(METRICS_FILE, u64::MAX).map_err(|error| match error {
             CheckpointError::Damaged { path, cause } => {
                 TrainError::io("read", &path, io::Error::other(cause))
@@ -65,7 +69,7 @@ impl Metrics {
             }
         }
         let file = model_dir.append(METRICS_FILE)?;
-        Ok(Self { model_dir: model_dir.clone(), file, is_unsure: false, pending: Vec::new() })
+        Ok(Self { model_dir: model_dir.clone(), file, start, is_unsure: false, pending: Vec::new() })
     }
 
     fn write(&mut self, line: &Line<'_>) -> Result<(), TrainError> {
@@ -111,7 +115,10 @@ impl Listener for Metrics {
     fn notice(&mut self, event: &Event<'_>) -> Result<(), TrainError> {
         match *event {
             Event::Step(step) => self.write(&step_line(step)),
-            Event::Evaluated { split, evaluation } => self.write(&Line::Evaluated { split, evaluation }),
+            Event::Evaluated { split, evaluation } => {
+                let seconds_since_start = self.start.elapsed().as_secs_f64();
+                self.write(&Line::Evaluated { split, evaluation, seconds_since_start })
+            }
             Event::Saving { .. } | Event::Finished { .. } | Event::Interrupted { .. } => self.sync(),
             _ => Ok(()),
         }
@@ -151,7 +158,7 @@ mod tests {
     #[test]
     fn lines_are_objects_with_the_step() {
         let folder = tempfile::tempdir().unwrap();
-        let mut metrics = Metrics::open(&folder.path().into(), 0).unwrap();
+        let mut metrics = Metrics::open(&folder.path().into(), 0, Instant::now()).unwrap();
         let step = StepReport {
             global_step: 1,
             epoch: 0,
@@ -165,12 +172,15 @@ mod tests {
         let evaluation =
             Evaluation { accuracy: 0.75, interval: [0.5, 1.0], loss: 0.5, global_step: 1, examples: 8 };
         metrics.notice(&Event::Evaluated { split: "validation", evaluation: &evaluation }).unwrap();
+        let lines = fs::read_to_string(folder.path().join(METRICS_FILE)).unwrap();
+        let (lines, since_start) = lines.rsplit_once(",\"seconds_since_start\":").unwrap();
+        assert!((0.0..60.0).contains(&since_start.trim_end_matches("}\n").parse().unwrap()), "{since_start}");
         assert_eq!(
-            fs::read_to_string(folder.path().join(METRICS_FILE)).unwrap(),
+            lines,
             "{\"event\":\"step\",\"global_step\":1,\"epoch\":0,\"loss\":2.25,\"accuracy\":0.75,\"examples\":4,\
              \"learning_rate\":0.5,\"seconds\":0.125}\n\
              {\"event\":\"evaluated\",\"split\":\"validation\",\"accuracy\":0.75,\"interval\":[0.5,1.0],\"loss\":0.5,\
-             \"global_step\":1,\"examples\":8}\n"
+             \"global_step\":1,\"examples\":8"
         );
     }
 
@@ -184,7 +194,7 @@ mod tests {
             format!("{kept}{{\"global_step\":3}}\n{{\"global_st\n\u{fe}\n{{\"global_step\":1}}"),
         )
         .unwrap();
-        Metrics::open(&folder.path().into(), 2).unwrap();
+        Metrics::open(&folder.path().into(), 2, Instant::now()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), kept);
     }
 }

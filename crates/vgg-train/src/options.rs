@@ -63,6 +63,8 @@ pub struct TrainOptions {
     pub stop_at: Option<u64>,
     /// Whether the validation split is evaluated at the end of every epoch.
     pub evaluate_epochs: bool,
+    /// Steps from one more evaluation of the validation split to the next; none when there is no number.
+    pub evaluate_every: Option<u64>,
 }
 
 /// Length of a whole run.
@@ -169,6 +171,7 @@ impl TrainOptions {
             save_every: None,
             stop_at: None,
             evaluate_epochs: true,
+            evaluate_every: None,
         }
     }
 
@@ -358,7 +361,12 @@ impl TrainOptions {
     }
 
     fn check(&self) -> Result<(), TrainError> {
-        for (name, value) in [("--save-every", self.save_every), ("--stop-at", self.stop_at)] {
+        let intervals = [
+            ("--save-every", self.save_every),
+            ("--stop-at", self.stop_at),
+            ("--evaluate-every", self.evaluate_every),
+        ];
+        for (name, value) in intervals {
             if value == Some(0) {
                 return Err(TrainError::Usage(format!(
                     "{name} is 0 steps; give at least 1, or leave it out"

@@ -17,6 +17,7 @@ use crate::train::{Run, state_of, train};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 use vgg_data::{Splits, stats};
 use vgg_engine::{Engine, EngineOptions, State};
 use vgg_formats::{Checkpoint, CheckpointError, Entry, LockGuard, ModelDir, TensorSet};
@@ -82,11 +83,13 @@ impl Prepared {
 
     /// Locks the model directory and trains. When a new run cannot begin after all, ends before its
     /// first step, or diverges without a good checkpoint, the folders made for it are removed again.
+    /// Times count from `start`.
     pub(crate) fn train(
         mut self,
         options: &TrainOptions,
         listeners: &mut [&mut dyn Listener],
         stop: &AtomicBool,
+        start: Instant,
     ) -> Result<Trained, TrainError> {
         let model_dir = &options.model_dir;
         let missing = model_dir.missing();
@@ -95,7 +98,7 @@ impl Prepared {
         if Config::load(model_dir)? != self.saved {
             return Err(TrainError::Busy { path: model_dir.path().join(CONFIG_FILE) });
         }
-        let begun = self.begin(model_dir, &mut lock).inspect_err(|_| remove_new(model_dir, &missing))?;
+        let begun = self.begin(model_dir, &mut lock, start).inspect_err(|_| remove_new(model_dir, &missing))?;
         // What a run that goes on was shown at its start is there already.
         let data = (begun.global_step == 0).then_some(&self.splits.train);
         let tensorboard = TensorBoard::new(model_dir, data);
@@ -183,6 +186,7 @@ impl Prepared {
             end,
             save_every: options.save_every,
             evaluate_epochs: options.evaluate_epochs && !self.config.run.overfit_batch,
+            evaluate_every: options.evaluate_every.filter(|_| !self.config.run.overfit_batch),
             best,
         };
         let ending = train(&mut run, listeners, stop)?;
@@ -190,7 +194,12 @@ impl Prepared {
     }
 
     /// Brings engine and files of the locked model directory to where the run stands.
-    fn begin(&mut self, model_dir: &ModelDir, lock: &mut LockGuard) -> Result<Begun, TrainError> {
+    fn begin(
+        &mut self,
+        model_dir: &ModelDir,
+        lock: &mut LockGuard,
+        start: Instant,
+    ) -> Result<Begun, TrainError> {
         let (config, engine) = (&self.config, self.engine.as_mut());
         let (mut global_step, mut best, mut skipped) = (0, None, Vec::new());
         match vgg_formats::load_newest(model_dir, engine.network())? {
@@ -223,7 +232,7 @@ impl Prepared {
             config.save(model_dir)?;
         }
         vgg_formats::sweep(model_dir)?;
-        let metrics = Metrics::open(model_dir, global_step)?;
+        let metrics = Metrics::open(model_dir, global_step, start)?;
         Ok(Begun { metrics, global_step, best, warnings })
     }
 }

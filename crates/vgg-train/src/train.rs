@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::early_stop::{self, Best};
 use crate::error::TrainError;
 use crate::estimator::Ending;
-use crate::evaluate::evaluate;
+use crate::evaluate::{Evaluation, evaluate};
 use crate::events::{Event, Listeners, StepReport};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -37,6 +37,7 @@ pub(crate) struct Run<'a> {
     pub(crate) end: u64,
     pub(crate) save_every: Option<u64>,
     pub(crate) evaluate_epochs: bool,
+    pub(crate) evaluate_every: Option<u64>,
     /// The best evaluation so far, where the run may end early.
     pub(crate) best: Option<Best>,
 }
@@ -72,8 +73,7 @@ pub(crate) fn train(
                 learning_rate: rule.learning_rate,
                 seconds: begin.elapsed().as_secs_f64(),
             }))?;
-            let ends_epoch = run.global_step.is_multiple_of(steps_per_epoch);
-            let is_best = run.evaluate_epochs && ends_epoch && evaluate_validation(run, listeners)?;
+            let is_best = run.evaluate(steps_per_epoch, listeners)?;
             if is_best || is_save_due(run.save_every, run.global_step, saves.time.elapsed()) {
                 saves.save_or_warn(run, listeners)?;
             }
@@ -96,6 +96,23 @@ impl Run<'_> {
             EngineError::Diverged => TrainError::diverged(error.to_string(), self.global_step),
             error => error.into(),
         })
+    }
+
+    /// Evaluates the validation split when it is time. Says whether it is the best so far, and so to be kept,
+    /// of a run that may end early; only the ends of epochs count there, however often else it is evaluated.
+    fn evaluate(
+        &mut self,
+        steps_per_epoch: u64,
+        listeners: &mut Listeners<'_, '_>,
+    ) -> Result<bool, TrainError> {
+        let step = self.global_step;
+        let ends_epoch = self.evaluate_epochs && step.is_multiple_of(steps_per_epoch);
+        if !ends_epoch && !self.evaluate_every.is_some_and(|steps| step.is_multiple_of(steps)) {
+            return Ok(false);
+        }
+        let accuracy = evaluate_validation(self, listeners)?.accuracy;
+        let may_end_early = ends_epoch && self.config.recipe.early_stop > 0;
+        Ok(may_end_early && early_stop::note(&mut self.best, step, accuracy))
     }
 }
 
@@ -133,8 +150,7 @@ fn conclude(
 
 /// Evaluates the validation split with what will be used of the network: the mean of its weights, where
 /// there is one. To its end even when training is to stop: a run that goes on would not come back to it.
-/// Says whether it is the best so far, and so to be kept, of a run that may end early.
-fn evaluate_validation(run: &mut Run<'_>, listeners: &mut Listeners<'_, '_>) -> Result<bool, TrainError> {
+fn evaluate_validation(run: &mut Run<'_>, listeners: &mut Listeners<'_, '_>) -> Result<Evaluation, TrainError> {
     let split = "validation";
     let mut told = Ok(());
     let mut progress = |done, total| {
@@ -154,8 +170,7 @@ fn evaluate_validation(run: &mut Run<'_>, listeners: &mut Listeners<'_, '_>) -> 
     told?;
     let evaluation = result?;
     listeners.tell(&Event::Evaluated { split, evaluation: &evaluation })?;
-    let may_end_early = run.config.recipe.early_stop > 0;
-    Ok(may_end_early && early_stop::note(&mut run.best, run.global_step, evaluation.accuracy))
+    Ok(evaluation)
 }
 
 /// When the last checkpoint was written, or loaded, and how many could not be written since.

@@ -4,59 +4,25 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use support::{Regression, checkpoints, contents, kill_at, without_seconds, write_data};
-use tempfile::TempDir;
+use support::{Bench, Regression, checkpoints, contents, kill_at, without_seconds};
 use vgg_data::Source;
-use vgg_train::{
-    Ending, Estimator, Freeze, Length, OpenOptions, Overrides, TrainError, TrainOptions, Trained, train,
-};
+use vgg_train::{Ending, Freeze, Length, Overrides, TrainError, TrainOptions, Trained, train};
 
-/// A folder with data, and room for model directories.
-struct Bench(TempDir);
+/// A run that learns next to nothing, and ends after two epochs without a better one. A checkpoint
+/// after every step would push the best one out, were it not spared.
+fn early(bench: &Bench, name: &str) -> TrainOptions {
+    let overrides = Overrides { learning_rate: Some(1e-9), early_stop: Some(2), ..Overrides::default() };
+    let length = Some(Length::Steps(60));
+    TrainOptions { overrides, length, save_every: Some(1), ..bench.options(name) }
+}
 
-impl Bench {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        write_data(&folder.path().join("data"), 1);
-        Self(folder)
-    }
+fn metrics(bench: &Bench, name: &str) -> Vec<u8> {
+    without_seconds(&fs::read(bench.path(name).join("metrics.jsonl")).unwrap())
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Fifteen steps of ten pictures, six of which make an epoch.
-    fn options(&self, name: &str) -> TrainOptions {
-        TrainOptions {
-            data: Some(Source::Folder(self.path("data"))),
-            batch_size: Some(10),
-            length: Some(Length::Steps(15)),
-            ..TrainOptions::new(self.path(name))
-        }
-    }
-
-    /// A run that learns next to nothing, and ends after two epochs without a better one. A checkpoint
-    /// after every step would push the best one out, were it not spared.
-    fn early(&self, name: &str) -> TrainOptions {
-        let overrides = Overrides { learning_rate: Some(1e-9), early_stop: Some(2), ..Overrides::default() };
-        let length = Some(Length::Steps(60));
-        TrainOptions { overrides, length, save_every: Some(1), ..self.options(name) }
-    }
-
-    fn open(&self, name: &str) -> Estimator {
-        let options = OpenOptions { model_dir: self.path(name).into(), batch_size: 7, threads: 0 };
-        Estimator::open(&options, &Regression::make).unwrap()
-    }
-
-    fn metrics(&self, name: &str) -> Vec<u8> {
-        without_seconds(&fs::read(self.path(name).join("metrics.jsonl")).unwrap())
-    }
-
-    fn weights(&self, name: &str, file: &str) -> Vec<u8> {
-        fs::read(self.path(name).join(file)).unwrap()
-    }
+fn weights_of(bench: &Bench, name: &str, file: &str) -> Vec<u8> {
+    fs::read(bench.path(name).join(file)).unwrap()
 }
 
 fn run(options: &TrainOptions) -> Result<Trained, TrainError> {
@@ -70,21 +36,21 @@ fn refused(options: &TrainOptions) -> String {
 #[test]
 fn a_run_ends_early_and_uses_its_best_checkpoint() {
     let bench = Bench::new();
-    let trained = run(&bench.early("model")).unwrap();
+    let trained = run(&early(&bench, "model")).unwrap();
     assert_eq!((trained.ending, trained.complete, trained.global_step), (Ending::EndedEarly, true, 18));
     assert_eq!(trained.estimator.global_step(), 6, "the first of equal evaluations is the best");
     let kept = [6, 14, 15, 16, 17, 18].map(|step| format!("ckpt-{step:09}"));
     assert_eq!(checkpoints(&bench.path("model")), kept);
-    let opened = bench.open("model");
+    let opened = bench.open("model").unwrap();
     assert_eq!((opened.global_step(), opened.warnings()), (6, &[][..]));
 
-    let again = run(&bench.early("model")).unwrap();
+    let again = run(&early(&bench, "model")).unwrap();
     assert_eq!((again.ending, again.complete, again.global_step), (Ending::NothingToDo, true, 18));
     assert_eq!(again.estimator.global_step(), 6);
 
     // The newest takes the place of a best one that is gone, with a word.
     fs::remove_dir_all(bench.path("model/ckpt-000000006")).unwrap();
-    let opened = bench.open("model");
+    let opened = bench.open("model").unwrap();
     assert_eq!(opened.global_step(), 18);
     assert!(
         opened.warnings()[0].contains("the best checkpoint, of step 6, is not in"),
@@ -97,18 +63,18 @@ fn a_run_ends_early_and_uses_its_best_checkpoint() {
 #[test]
 fn a_run_that_goes_on_ends_as_early() {
     let bench = Bench::new();
-    run(&bench.early("whole")).unwrap();
+    run(&early(&bench, "whole")).unwrap();
     let last = "ckpt-000000018";
-    let expected = (contents(&bench.path("whole").join(last)), bench.metrics("whole"));
+    let expected = (contents(&bench.path("whole").join(last)), metrics(&bench, "whole"));
     for step in [1, 5, 6, 7, 12, 13, 17] {
         let (parts, killed) = (format!("parts-{step}"), format!("killed-{step}"));
-        run(&TrainOptions { stop_at: Some(step), ..bench.early(&parts) }).unwrap();
-        let options = TrainOptions { save_every: Some(4), ..bench.early(&killed) };
+        run(&TrainOptions { stop_at: Some(step), ..early(&bench, &parts) }).unwrap();
+        let options = TrainOptions { save_every: Some(4), ..early(&bench, &killed) };
         let result = train(&options, &Regression::make, &mut [&mut kill_at(step)], &AtomicBool::new(false));
         assert!(result.is_err());
         for name in [parts, killed] {
-            assert_eq!(run(&bench.early(&name)).unwrap().ending, Ending::EndedEarly, "{name}");
-            let found = (contents(&bench.path(&name).join(last)), bench.metrics(&name));
+            assert_eq!(run(&early(&bench, &name)).unwrap().ending, Ending::EndedEarly, "{name}");
+            let found = (contents(&bench.path(&name).join(last)), metrics(&bench, &name));
             assert_eq!(found, expected, "{name}");
         }
     }
@@ -127,9 +93,9 @@ fn evaluation_and_prediction_use_the_mean_of_the_weights() {
     let Trained { mut estimator, splits, .. } = run(&options).unwrap();
     let stop = AtomicBool::new(false);
     let trained = estimator.evaluate(&splits.validation, &stop, &mut |_, _| {}).unwrap();
-    let opened = bench.open("model").evaluate(&splits.validation, &stop, &mut |_, _| {}).unwrap();
+    let opened = bench.open("model").unwrap().evaluate(&splits.validation, &stop, &mut |_, _| {}).unwrap();
     assert_eq!(trained, opened);
-    let metrics = String::from_utf8(bench.metrics("model")).unwrap();
+    let metrics = String::from_utf8(metrics(&bench, "model")).unwrap();
     let last: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
     assert_eq!(last["loss"], trained.loss, "{last}");
     let checkpoint = bench.path("model/ckpt-000000120");
@@ -156,9 +122,13 @@ fn a_check_on_one_batch_trains_on_that_batch() {
     let recipe = &config.recipe;
     assert!(recipe.augmentation.is_none() && recipe.normalise, "what keeps it from learning by heart is off");
     assert_eq!((recipe.label_smoothing, recipe.averaging, recipe.weight_decay), (0.0, 0.0, 0.0));
-    assert!(!String::from_utf8(bench.metrics("model")).unwrap().contains("evaluated"));
-    let loss =
-        bench.open("model").evaluate(&splits.train, &AtomicBool::new(false), &mut |_, _| {}).unwrap().loss;
+    assert!(!String::from_utf8(metrics(&bench, "model")).unwrap().contains("evaluated"));
+    let loss = bench
+        .open("model")
+        .unwrap()
+        .evaluate(&splits.train, &AtomicBool::new(false), &mut |_, _| {})
+        .unwrap()
+        .loss;
     assert!(loss < 0.1, "{loss}");
     let message =
         refused(&TrainOptions { overfit_batch: Some(false), ..TrainOptions::new(bench.path("model")) });
@@ -178,7 +148,7 @@ fn a_run_starts_from_another_and_goes_on_without_it() {
     // Without a learning rate the weights stay what they were at the start.
     run(&from("same")).unwrap();
     let weights = "ckpt-000000015/weights.safetensors";
-    assert_eq!(bench.weights("same", weights), bench.weights("base", weights));
+    assert_eq!(weights_of(&bench, "same", weights), weights_of(&bench, "base", weights));
 
     let other = TrainOptions { init_from: Some(bench.path("same")), ..from("same") };
     assert!(refused(&other).contains("run.init_from (saved"), "another start");
@@ -193,7 +163,7 @@ fn a_run_starts_from_another_and_goes_on_without_it() {
     fs::remove_dir_all(bench.path("base")).unwrap();
     fs::rename(bench.path("hidden"), bench.path("base")).unwrap();
     run(&TrainOptions::new(bench.path("killed"))).unwrap();
-    assert_eq!(bench.weights("killed", weights), bench.weights("base", weights));
+    assert_eq!(weights_of(&bench, "killed", weights), weights_of(&bench, "base", weights));
 
     // Once there is a checkpoint, nobody asks for it any more.
     fs::remove_dir_all(bench.path("base")).unwrap();

@@ -8,12 +8,13 @@ pub(crate) mod simulated;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use tempfile::TempDir;
 use vgg_arch::random::{Purpose, Random};
 use vgg_arch::{Initialiser, Layer, Network};
 use vgg_data::Source;
 use vgg_engine::{Dropout, Engine, EngineError, EngineInfo, EngineOptions, Outcome, State, UpdateRule};
 use vgg_formats::ModelDir;
-use vgg_train::{Event, Length, Listener, TrainError, TrainOptions};
+use vgg_train::{Estimator, Event, Length, Listener, OpenOptions, TrainError, TrainOptions};
 
 pub(crate) const SIDE: usize = 4;
 pub(crate) const CLASSES: usize = 3;
@@ -269,7 +270,7 @@ pub(crate) fn outcome(storage: &simulated::Simulated) -> Vec<(PathBuf, Vec<u8>)>
 /// The lines of a file without what depends on time.
 pub(crate) fn without_seconds(bytes: &[u8]) -> Vec<u8> {
     let Ok(text) = str::from_utf8(bytes) else { return bytes.to_vec() };
-    let lines = text.lines().map(|line| line.split(",\"seconds\":").next().unwrap_or(line));
+    let lines = text.lines().map(|line| line.split(",\"seconds").next().unwrap_or(line));
     lines.collect::<Vec<_>>().join("\n").into_bytes()
 }
 
@@ -320,4 +321,33 @@ pub(crate) fn stop_at<'a>(step: u64, stop: &'a AtomicBool) -> impl Listener + 'a
         }
         Ok(())
     })
+}
+
+/// A folder with data, and room for model directories.
+pub(crate) struct Bench(TempDir);
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_data(&folder.path().join("data"), 1);
+        Self(folder)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Fifteen steps of ten pictures: two epochs and a half.
+    pub(crate) fn options(&self, name: &str) -> TrainOptions {
+        TrainOptions {
+            data: Some(Source::Folder(self.path("data"))),
+            batch_size: Some(10),
+            length: Some(Length::Steps(15)),
+            ..TrainOptions::new(self.path(name))
+        }
+    }
+    pub(crate) fn open(&self, name: &str) -> Result<Estimator, TrainError> {
+        let options = OpenOptions { model_dir: self.path(name).into(), batch_size: 7, threads: 0 };
+        Estimator::open(&options, &Regression::make)
+    }
 }

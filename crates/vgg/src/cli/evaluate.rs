@@ -1,14 +1,13 @@
 //! `vgg evaluate`: accuracy and loss on pictures whose classes are known.
 
 use super::output::{self, Thousands};
-use super::{BATCH_SIZE, MODEL_DIR, progress};
+use super::progress;
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use vgg::train::Views;
-use vgg::{Estimator, Evaluation, Source, Split, Splits, TrainError};
+use vgg::{Estimator, Evaluation, Split, Splits, TrainError};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -19,14 +18,8 @@ Examples:
 /// What `vgg evaluate` takes.
 #[derive(Args)]
 pub(crate) struct EvaluateArguments {
-    /// Where the trained network is kept
-    #[arg(long, value_name = "DIR", default_value = MODEL_DIR)]
-    model_dir: PathBuf,
-    #[arg(long, value_name = super::DATA_NAME, help = super::DATA_HELP.to_owned() + " [default: as trained]")]
-    data: Option<Source>,
-    /// train, validation or test
-    #[arg(long, value_name = "NAME", default_value = "test")]
-    split: Split,
+    #[command(flatten)]
+    subject: super::SubjectArguments,
     /// Take the mean over nine looks at each picture, moved by up to a pixel
     #[arg(long)]
     test_time_shifts: bool,
@@ -45,29 +38,18 @@ pub(super) struct Report {
 /// # Errors
 /// No trained network, or data that cannot be read or do not fit it.
 pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<(), TrainError> {
-    let mut estimator = super::open_estimator(&arguments.model_dir, BATCH_SIZE, 0)?;
+    let (mut estimator, splits) = arguments.subject.open()?;
     if arguments.test_time_shifts {
         estimator.set_views(Views::Shifted);
     }
-    let splits = super::open_data_for(&estimator, arguments.data.as_ref())?;
-    let split = arguments.split;
-    let report = measure(&mut estimator, &splits, split, &AtomicBool::new(false))?;
+    let split = arguments.subject.split;
+    let report = measure(&mut estimator, &splits, split, &AtomicBool::new(false), &mut |_, _| ())?;
     output::answer(&report, json)
 }
 
-/// Accuracy and loss on a split, with a progress bar meanwhile. Data that do not fit the network are
-/// named.
+/// Accuracy and loss on a split, with a progress bar meanwhile; tells `each` the position and the logits of
+/// every picture. Data that do not fit the network are named.
 pub(super) fn measure(
-    estimator: &mut Estimator,
-    splits: &Splits,
-    split: Split,
-    stop: &AtomicBool,
-) -> Result<Report, TrainError> {
-    measure_each(estimator, splits, split, stop, &mut |_, _| ())
-}
-
-/// As [`measure`], and tells `each` the position and the logits of every picture.
-pub(super) fn measure_each(
     estimator: &mut Estimator,
     splits: &Splits,
     split: Split,
@@ -83,12 +65,6 @@ pub(super) fn measure_each(
         error => error,
     })?;
     Ok(Report { split: split.name(), evaluation })
-}
-
-impl Report {
-    pub(super) fn evaluation(&self) -> &Evaluation {
-        &self.evaluation
-    }
 }
 
 impl fmt::Display for Report {

@@ -19,14 +19,14 @@ mod train;
 
 use clap::{Args, Parser, Subcommand};
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use vgg::arch::presets::{configuration, configuration_names, head, head_names};
 use vgg::arch::{ArchError, Network, Shape};
 use vgg::engine::Precision;
 use vgg::train::{PRECISIONS, precision_named};
-use vgg::{DataOptions, Estimator, OpenOptions, Source, Splits, TrainError};
+use vgg::{DataOptions, Estimator, OpenOptions, Source, Split, Splits, TrainError};
 
 /// Where a run is kept when nothing else is said.
 const MODEL_DIR: &str = "model";
@@ -109,6 +109,28 @@ struct NetworkArguments {
     classes: usize,
 }
 
+/// Which network is looked at, and on which pictures.
+#[derive(Args)]
+struct SubjectArguments {
+    /// Where the trained network is kept
+    #[arg(long, value_name = "DIR", default_value = MODEL_DIR)]
+    model_dir: PathBuf,
+    #[arg(long, value_name = DATA_NAME, help = DATA_HELP.to_owned() + " [default: as trained]")]
+    data: Option<Source>,
+    /// train, validation or test
+    #[arg(long, value_name = "NAME", default_value = "test")]
+    split: Split,
+}
+
+impl SubjectArguments {
+    /// The network, ready to compute, and the data.
+    fn open(&self) -> Result<(Estimator, Splits), TrainError> {
+        let estimator = open_estimator(&self.model_dir, BATCH_SIZE, 0)?;
+        let splits = open_data_for(&estimator, self.data.as_ref())?;
+        Ok((estimator, splits))
+    }
+}
+
 impl NetworkArguments {
     fn network(&self) -> Result<Network, ArchError> {
         let input = Shape::new(self.height, self.width, self.channels);
@@ -139,7 +161,7 @@ fn is_help(error: &clap::Error) -> bool {
 
 /// Clap's paragraphs on a wrong command line (cause, tip, usage, where help is) as the one line of other
 /// errors. The usage is left out: help has it.
-fn one_line(text: &str) -> String {
+fn usage_line(text: &str) -> String {
     let paragraphs = text.split("\n\n").filter(|paragraph| !paragraph.trim_start().starts_with("Usage:"));
     let lines = paragraphs.map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
     let line = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
@@ -153,7 +175,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) if is_help(&error) => error.exit(),
         Err(error) => {
-            output::note(one_line(&error.to_string()));
+            output::note(usage_line(&error.to_string()));
             return ExitCode::from(USAGE);
         }
     };
@@ -305,7 +327,8 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_gives_one_line() {
-        let line = |arguments: &[&str]| one_line(&Cli::try_parse_from(arguments).err().unwrap().to_string());
+        let line =
+            |arguments: &[&str]| usage_line(&Cli::try_parse_from(arguments).err().unwrap().to_string());
         assert_eq!(
             line(&["vgg", "train", "--sed", "1"]),
             "error: unexpected argument '--sed' found; a similar argument exists: '--seed'; for more \

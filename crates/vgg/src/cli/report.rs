@@ -1,7 +1,7 @@
 //! `vgg report`: a run as a page, `report.html`.
 
+use super::evaluate;
 use super::output;
-use super::{BATCH_SIZE, MODEL_DIR, evaluate};
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use vgg::formats::ModelDir;
 use vgg::report::scores::Scores;
 use vgg::report::{Occasion, Report, Subject};
-use vgg::{Estimator, Source, Split, Splits, TrainError};
+use vgg::{Estimator, Split, Splits, TrainError};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -24,14 +24,8 @@ any browser, without a network. `vgg train` writes it at its end.";
 /// What `vgg report` takes.
 #[derive(Args)]
 pub(crate) struct ReportArguments {
-    /// Where the trained network is kept
-    #[arg(long, value_name = "DIR", default_value = MODEL_DIR)]
-    model_dir: PathBuf,
-    #[arg(long, value_name = super::DATA_NAME, help = super::DATA_HELP.to_owned() + " [default: as trained]")]
-    data: Option<Source>,
-    /// train, validation or test
-    #[arg(long, value_name = "NAME", default_value = "test")]
-    split: Split,
+    #[command(flatten)]
+    subject: super::SubjectArguments,
 }
 
 /// Where the page is, and the figures at its head.
@@ -47,11 +41,10 @@ struct Answer {
 /// # Errors
 /// No trained network, data that cannot be read or do not fit it, a page that cannot be written.
 pub(crate) fn run(arguments: &ReportArguments, json: bool) -> Result<(), TrainError> {
-    let mut estimator = super::open_estimator(&arguments.model_dir, BATCH_SIZE, 0)?;
-    let splits = super::open_data_for(&estimator, arguments.data.as_ref())?;
-    let split = arguments.split;
+    let (mut estimator, splits) = arguments.subject.open()?;
+    let split = arguments.subject.split;
     let (figures, scores) = measure(&mut estimator, &splits, split, &AtomicBool::new(false))?;
-    let model_dir = ModelDir::new(&arguments.model_dir);
+    let model_dir = ModelDir::new(&arguments.subject.model_dir);
     let subject =
         Subject { model_dir: &model_dir, splits: &splits, split, scores, occasion: Occasion::Later };
     let report = Report::collect(&estimator, subject)?.write(&model_dir)?;
@@ -67,7 +60,7 @@ pub(super) fn measure(
 ) -> Result<(evaluate::Report, Scores), TrainError> {
     let (mut scores, data) = (Scores::new(estimator.network().classes), splits.get(split));
     let mut add = |index, logits: &[f32]| scores.add(index, data.label(index) as usize, logits);
-    let figures = evaluate::measure_each(estimator, splits, split, stop, &mut add)?;
+    let figures = evaluate::measure(estimator, splits, split, stop, &mut add)?;
     Ok((figures, scores))
 }
 

@@ -93,6 +93,9 @@ pub(crate) struct TrainArguments {
     /// Steps from one checkpoint to the next [default: every 600 seconds]
     #[arg(long, value_name = "N", value_parser = super::count, allow_hyphen_values = true)]
     save_every: Option<u64>,
+    /// Steps from one evaluation of the validation pictures to the next, besides those after each epoch
+    #[arg(long, value_name = "N", value_parser = super::count, allow_hyphen_values = true)]
+    evaluate_every: Option<u64>,
     /// Save and end at this step, to go on another time
     #[arg(long, value_name = "N", value_parser = super::count, allow_hyphen_values = true)]
     stop_at: Option<u64>,
@@ -157,9 +160,9 @@ pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, Tr
         // The training split is the batch of a check on one.
         let split = if overfit_batch { Split::Train } else { Split::Test };
         match report::measure(&mut saved, &splits, split, stop) {
-            Ok((figures, _)) if overfit_batch => one_batch = Some(OneBatch::new(figures.evaluation())),
+            Ok((figures, _)) if overfit_batch => one_batch = Some(OneBatch::new(&figures.evaluation)),
             Ok((figures, scores)) => {
-                if let Err(error) = record_test(&options.model_dir, figures.evaluation()) {
+                if let Err(error) = record_test(&options.model_dir, &figures.evaluation) {
                     output::note(format_args!("note: TensorBoard will not show the test: {error}"));
                 }
                 let occasion = match ending {
@@ -230,6 +233,7 @@ impl TrainArguments {
             loading: super::loading::progress(),
             threads: self.threads,
             save_every: self.save_every,
+            evaluate_every: self.evaluate_every,
             stop_at: self.stop_at,
             ..TrainOptions::new(self.model_dir.clone().unwrap_or_else(|| MODEL_DIR.into()))
         })
@@ -400,7 +404,7 @@ mod tests {
     fn one_batch_says_whether_it_was_learned() {
         let report = |loss| {
             let one_batch =
-                OneBatch::new(&Evaluation { loss, ..evaluate::tests::report().evaluation().clone() });
+                OneBatch::new(&Evaluation { loss, ..evaluate::tests::report().evaluation.clone() });
             Report { one_batch: Some(one_batch), ..report(Ending::Finished, None) }.to_string()
         };
         assert!(report(0.01).contains("learned by heart: the network can learn"), "{}", report(0.01));

@@ -1,6 +1,8 @@
 //! Pictures inside the page: PNG as data addresses.
 
 use crate::report::{Filters, Picture};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use image::{ExtendedColorType, ImageFormat};
 use std::io::Cursor;
 
@@ -76,20 +78,9 @@ fn diverging(value: f32) -> [u8; 3] {
     })
 }
 
-/// Base64 (RFC 4648).
+/// Base64 (RFC 4648), with padding.
 fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |position: usize| u32::from(chunk.get(position).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let is_there = digit <= chunk.len();
-            let six_bits = (bits >> (18 - 6 * digit) & 63) as usize;
-            text.push(if is_there { char::from(DIGITS[six_bits]) } else { '=' });
-        }
-    }
-    text
+    STANDARD.encode(bytes)
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use super::html::{count, counted, name, text};
 use crate::report::{Occasion, Report};
-use serde_json::Value;
 use vgg_data::Split;
 
 /// In one sentence, how the pictures were looked at.
@@ -32,13 +31,13 @@ pub(super) fn sections(report: &Report) -> String {
 /// What was learned, watched and judged on which pictures.
 fn splits(report: &Report) -> String {
     let [train, validation, test] = report.sizes;
-    let watched = match early_stop(report) {
-        Some(epochs) => format!(
+    let watched = match report.config.recipe.early_stop {
+        0 => "Looked at after every epoch, to be shown here. Nothing in this run was chosen by them."
+            .to_owned(),
+        epochs => format!(
             "After every epoch. Training ends when their accuracy has not risen for {}: so they chose when to end, and which checkpoint is used.",
             counted(epochs as usize, "epoch")
         ),
-        None => "Looked at after every epoch, to be shown here. Nothing in this run was chosen by them."
-            .to_owned(),
     };
     let judged = match (report.split, report.occasion) {
         (Split::Test, Occasion::EndOfTraining) => {
@@ -68,12 +67,6 @@ fn splits(report: &Report) -> String {
          </thead>\n<tbody>\n{}</tbody>\n</table>\n</section>\n",
         rows.iter().map(row).collect::<String>()
     )
-}
-
-/// Epochs without a better validation after which the run ends by itself, if it does.
-fn early_stop(report: &Report) -> Option<u64> {
-    let recipe = serde_json::to_value(&report.config.recipe).ok()?;
-    recipe.get("early_stop").and_then(Value::as_u64).filter(|&epochs| epochs > 0)
 }
 
 fn repeat(report: &Report) -> String {
