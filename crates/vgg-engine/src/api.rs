@@ -125,8 +125,8 @@ pub struct Outcome {
     pub correct: usize,
 }
 
-/// Stochastic gradient descent. For each value with gradient `g` (plus `weight_decay · w` for
-/// weights, not for biases):
+/// Stochastic gradient descent. For each value with gradient `g` (clipped to `±gradient_clip`, plus
+/// `weight_decay · w` for weights, not for biases):
 /// `v ← momentum · v + g`, then `w ← w − learning_rate · v`, or with Nesterov's look-ahead
 /// `w ← w − learning_rate · (g + momentum · v)` — PyTorch's form of the rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -139,6 +139,9 @@ pub struct UpdateRule {
     pub nesterov: bool,
     /// Pull of weights towards zero.
     pub weight_decay: f32,
+    /// Largest magnitude of each value of the gradient; infinite where it may have any. A gradient that
+    /// overflows is [`EngineError::Diverged`] with and without.
+    pub gradient_clip: f32,
 }
 
 /// The values that exist for every parameter.

@@ -161,6 +161,6 @@ pub(crate) fn update_bias(
 
 /// The update of weights.
 pub(crate) fn weight_rule(rule: &UpdateRule) -> Sgd {
-    let UpdateRule { learning_rate, momentum, nesterov, weight_decay } = *rule;
-    Sgd { learning_rate, momentum, nesterov, weight_decay }
+    let UpdateRule { learning_rate, momentum, nesterov, weight_decay, gradient_clip } = *rule;
+    Sgd { learning_rate, momentum, nesterov, weight_decay, gradient_clip }
 }

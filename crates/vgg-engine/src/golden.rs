@@ -186,6 +186,7 @@ fn ten_steps_of_descent_follow_pytorch() {
         momentum: 0.0,
         nesterov: false,
         weight_decay: 0.0,
+        gradient_clip: f32::INFINITY,
     };
     for (step, expected) in golden.sgd.f64.iter().enumerate() {
         let dropout = Dropout { seed: 0, step: step as u64 };

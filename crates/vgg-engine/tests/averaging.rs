@@ -9,8 +9,13 @@ use vgg_engine::{
     Dropout, Engine, EngineError, EngineOptions, Kernels, Precision, State, UpdateRule, cpu_engine_with,
 };
 
-const RULE: UpdateRule =
-    UpdateRule { learning_rate: 0.02, momentum: 0.9, nesterov: true, weight_decay: 5e-4 };
+const RULE: UpdateRule = UpdateRule {
+    learning_rate: 0.02,
+    momentum: 0.9,
+    nesterov: true,
+    weight_decay: 5e-4,
+    gradient_clip: f32::INFINITY,
+};
 const BATCH: usize = 21;
 
 fn averaging_engine(

@@ -24,8 +24,13 @@ use vgg_engine::{
 };
 use vgg_kernels::contraction::Algorithm;
 
-const RULE: UpdateRule =
-    UpdateRule { learning_rate: 0.02, momentum: 0.9, nesterov: true, weight_decay: 5e-4 };
+const RULE: UpdateRule = UpdateRule {
+    learning_rate: 0.02,
+    momentum: 0.9,
+    nesterov: true,
+    weight_decay: 5e-4,
+    gradient_clip: f32::INFINITY,
+};
 
 /// Two whole groups of pictures and a part of one.
 const BATCH: usize = 37;

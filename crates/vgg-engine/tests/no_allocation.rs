@@ -34,7 +34,13 @@ static ALLOCATOR: Counting = Counting;
 /// A program of its own: the threads of a test harness allocate when they please.
 fn main() {
     let network = every_layer(0.4);
-    let rule = UpdateRule { learning_rate: 0.01, momentum: 0.9, nesterov: true, weight_decay: 1e-4 };
+    let rule = UpdateRule {
+        learning_rate: 0.01,
+        momentum: 0.9,
+        nesterov: true,
+        weight_decay: 1e-4,
+        gradient_clip: f32::INFINITY,
+    };
     let (images, labels) = pictures(&network, 20, 1);
     let mut logits = vec![0.0; 20 * 3];
     for (kernels, precision) in

@@ -11,8 +11,13 @@ use vgg_engine::{
     Dropout, Engine, EngineError, EngineOptions, Kernels, Precision, State, Tier, UpdateRule, cpu_engine_with,
 };
 
-const RULE: UpdateRule =
-    UpdateRule { learning_rate: 0.02, momentum: 0.9, nesterov: true, weight_decay: 5e-4 };
+const RULE: UpdateRule = UpdateRule {
+    learning_rate: 0.02,
+    momentum: 0.9,
+    nesterov: true,
+    weight_decay: 5e-4,
+    gradient_clip: f32::INFINITY,
+};
 
 /// Trains steps `steps` with dropout on, each on its own pictures, the third batch a short one.
 fn train(engine: &mut dyn Engine, steps: std::ops::Range<u64>) -> Vec<u32> {

@@ -21,7 +21,8 @@ fn every_parameter_moves_by_the_rule() {
     for ((nesterov, weight_decay, momentum), precision) in
         rules.into_iter().flat_map(|rule| PRECISIONS.map(|precision| (rule, precision)))
     {
-        let rule = UpdateRule { learning_rate: 0.1, momentum, nesterov, weight_decay };
+        let rule =
+            UpdateRule { learning_rate: 0.1, momentum, nesterov, weight_decay, gradient_clip: f32::INFINITY };
         let mut engine = engine(&network, Kernels::choose().unwrap(), precision, 9, 2);
         // Two steps, so that the second has momentum behind it.
         for step in 0..2 {
@@ -40,7 +41,13 @@ fn every_parameter_moves_by_the_rule() {
                 parameters.iter().zip(before).enumerate()
             {
                 let decay = if parameter.name.ends_with("bias") { 0.0 } else { weight_decay };
-                let sgd = Sgd { learning_rate: 0.1, momentum, nesterov, weight_decay: decay };
+                let sgd = Sgd {
+                    learning_rate: 0.1,
+                    momentum,
+                    nesterov,
+                    weight_decay: decay,
+                    gradient_clip: f32::INFINITY,
+                };
                 reference::sgd(&sgd, &mut weight, &gradient, Some(&mut velocity));
                 for (state, expected) in [(State::Weight, weight), (State::Momentum, velocity)] {
                     let found = values(engine.as_ref(), state, index, parameter.len());

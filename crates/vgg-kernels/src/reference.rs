@@ -341,7 +341,9 @@ pub fn softmax_cross_entropy(
 /// f64 does not reach its denormal numbers where f32 does.
 pub fn sgd(rule: &Sgd, weights: &mut [f64], gradient: &[f64], velocity: Option<&mut [f64]>) {
     let (learning_rate, momentum) = (f64::from(rule.learning_rate), f64::from(rule.momentum));
-    let decayed = |weight: f64, gradient: f64| gradient + f64::from(rule.weight_decay) * weight;
+    let clip = f64::from(rule.gradient_clip);
+    let decayed =
+        |weight: f64, gradient: f64| gradient.clamp(-clip, clip) + f64::from(rule.weight_decay) * weight;
     let Some(velocity) = velocity else {
         for (weight, &gradient) in weights.iter_mut().zip(gradient) {
             *weight -= learning_rate * decayed(*weight, gradient);
@@ -419,7 +421,13 @@ mod tests {
         for (velocity, nesterov, expected) in
             [(None, false, 0.0), (Some(2.0), false, -0.5), (Some(2.0), true, -0.75)]
         {
-            let rule = Sgd { learning_rate: 0.5, momentum: 0.5, nesterov, weight_decay: 1.0 };
+            let rule = Sgd {
+                learning_rate: 0.5,
+                momentum: 0.5,
+                nesterov,
+                weight_decay: 1.0,
+                gradient_clip: f32::INFINITY,
+            };
             let (mut weights, mut velocity) = ([1.0], velocity.map(|velocity| [velocity]));
             sgd(&rule, &mut weights, &[1.0], velocity.as_mut().map(|velocity| &mut velocity[..]));
             assert_eq!(weights, [expected]);

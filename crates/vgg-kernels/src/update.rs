@@ -1,8 +1,11 @@
 //! The optimizer's step: stochastic gradient descent with momentum, Nesterov's look-ahead and
 //! weight decay, in the form that PyTorch's `SGD` has (without dampening):
 //!
-//! `g = gradient + weight_decay · w`, `v = momentum · v + g`,
+//! `g = clipped gradient + weight_decay · w`, `v = momentum · v + g`,
 //! `w −= learning_rate · (g + momentum · v)` with Nesterov, `w −= learning_rate · v` without.
+//!
+//! Each value of the gradient is clipped for itself: what is known of the whole gradient, such as its norm,
+//! is known only after the first layers' gradients are, when the last layers' weights are updated already.
 //!
 //! Beside it a mean of the weights over the steps, in the incremental form that leaves a mean equal to
 //! its weight as it is: `mean += share · (w − mean)`.
@@ -35,6 +38,8 @@ pub struct Sgd {
     pub nesterov: bool,
     /// Factor of the weights that is added to the gradient.
     pub weight_decay: f32,
+    /// Largest magnitude of a value of the gradient; infinite where it may have any.
+    pub gradient_clip: f32,
 }
 
 /// Updates `weights`, and `velocity` where there is one; without it the step is
@@ -172,22 +177,28 @@ per_tier! {
 
 #[inline(always)] // Into each tier's function, to be compiled with its instructions.
 fn step(rule: &Sgd, weights: &mut [f32], gradient: &[f32]) {
-    let Sgd { learning_rate, weight_decay, .. } = *rule;
+    let Sgd { learning_rate, weight_decay, gradient_clip, .. } = *rule;
     for (weight, &gradient) in weights.iter_mut().zip(gradient) {
-        *weight -= learning_rate * (gradient + weight_decay * *weight);
+        *weight -= learning_rate * (clipped(gradient, gradient_clip) + weight_decay * *weight);
     }
 }
 
 #[inline(always)] // As above.
 fn step_with_velocity(rule: &Sgd, weights: &mut [f32], gradient: &[f32], velocity: &mut [f32]) {
-    let Sgd { learning_rate, momentum, nesterov, weight_decay } = *rule;
+    let Sgd { learning_rate, momentum, nesterov, weight_decay, gradient_clip } = *rule;
     for ((weight, &gradient), velocity) in weights.iter_mut().zip(gradient).zip(velocity) {
-        let gradient = gradient + weight_decay * *weight;
+        let gradient = clipped(gradient, gradient_clip) + weight_decay * *weight;
         let moved = momentum * *velocity + gradient;
         *velocity = if moved.abs() < SMALLEST_VELOCITY { 0.0 } else { moved };
         let direction = if nesterov { gradient + momentum * *velocity } else { *velocity };
         *weight -= learning_rate * direction;
     }
+}
+
+/// The gradient within `±clip`. An infinite one becomes NaN: clipping must not hide that it overflowed.
+#[inline(always)] // As above.
+fn clipped(gradient: f32, clip: f32) -> f32 {
+    gradient.max(-clip).min(clip) + 0.0 * gradient
 }
 
 /// The largest magnitude, as bits, tells: those of infinity and NaN are above all others.

@@ -124,7 +124,13 @@ impl Numbers {
     }
 }
 
-const RULE: Sgd = Sgd { learning_rate: 0.1, momentum: 0.9, nesterov: true, weight_decay: 0.01 };
+const RULE: Sgd = Sgd {
+    learning_rate: 0.1,
+    momentum: 0.9,
+    nesterov: true,
+    weight_decay: 0.01,
+    gradient_clip: f32::INFINITY,
+};
 
 /// Every pass of a convolution or, with kernel 0, of a dense layer.
 fn contraction<T: Operand>(

@@ -520,15 +520,17 @@ fn a_loss_is_finite_for_large_logits_and_nan_for_nan() {
 }
 
 /// With M = |w| + lr·(1 + m)·(|g| + m·|v|), where |g| = |gradient| + wd·|w|, every term of the new
-/// weight goes through at most eight roundings: g has two, v two, the look-ahead two, the step and
+/// weight goes through at most eight roundings (clipping has none): g has two, v two, the look-ahead two, the step and
 /// the difference one each. The velocity has four, of |g| + m·|v|; no velocity here is small
 /// enough to be cleared, and one rounding more stands for the terms of second order. Operands are the
 /// new weights, rounded, and change none of them.
 #[test]
 fn sgd_within_its_bound() {
     for len in [1, 16, 8191, 8192, 3 * 8192 + 5, 2 * 8192 + 512] {
-        for (nesterov, weight_decay, momentum) in [(false, 0.0, 0.9), (true, 5e-4, 0.9), (false, 0.01, 0.5)] {
-            let rule = Sgd { learning_rate: 0.1, momentum, nesterov, weight_decay };
+        for (nesterov, weight_decay, momentum, gradient_clip) in
+            [(false, 0.0, 0.9, f32::INFINITY), (true, 5e-4, 0.9, 0.25), (false, 0.01, 0.5, f32::INFINITY)]
+        {
+            let rule = Sgd { learning_rate: 0.1, momentum, nesterov, weight_decay, gradient_clip };
             let mut numbers = Numbers(11);
             let [weights, gradient, velocity] = [0; 3].map(|_| numbers.reals::<f32>(len));
             for with_velocity in [true, false] {
@@ -642,7 +644,13 @@ fn assert_are_operands(kernels: &Kernels, pool: &Pool, weights: &[f32], operands
 
 #[test]
 fn velocities_never_become_denormal() {
-    let rule = Sgd { learning_rate: 0.1, momentum: 0.9, nesterov: true, weight_decay: 0.0 };
+    let rule = Sgd {
+        learning_rate: 0.1,
+        momentum: 0.9,
+        nesterov: true,
+        weight_decay: 0.0,
+        gradient_clip: f32::INFINITY,
+    };
     let end = on_every_tier(|kernels, pool| {
         let (mut weights, mut velocity) = (vec![1.0; 40], vec![1.0; 40]);
         velocity[7] = f32::NAN;
@@ -659,7 +667,13 @@ fn velocities_never_become_denormal() {
 #[test]
 fn sgd_says_when_a_weight_is_no_finite_number() {
     let pool = Pool::new(2).unwrap();
-    let rule = Sgd { learning_rate: 1.0, momentum: 0.5, nesterov: true, weight_decay: 0.0 };
+    let rule = Sgd {
+        learning_rate: 1.0,
+        momentum: 0.5,
+        nesterov: true,
+        weight_decay: 0.0,
+        gradient_clip: f32::INFINITY,
+    };
     let len = 10_000; // More than a chunk, and no multiple of a vector's width.
     for kernels in Kernels::available() {
         for place in [0, 15, 511, 8191, 8192, len - 1] {
@@ -678,8 +692,13 @@ fn sgd_says_when_a_weight_is_no_finite_number() {
                 let found =
                     update::sgd(&kernels, &pool, &rule, &mut weights, &gradients, Some(&mut velocity), None);
                 assert_eq!(found, finite, "{weight} and {gradient} at {place} on {}", kernels.tier());
+                let mut clipped = alone.clone();
                 let found = update::sgd(&kernels, &pool, &rule, &mut alone, &gradients, None, None);
                 assert_eq!(found, finite, "{weight} and {gradient} at {place} on {}", kernels.tier());
+                // Clipping saves what a large gradient would have spoilt, but hides none that overflowed.
+                let rule = Sgd { gradient_clip: 1.0, ..rule };
+                let found = update::sgd(&kernels, &pool, &rule, &mut clipped, &gradients, None, None);
+                assert_eq!(found, gradient.is_finite(), "{weight} and {gradient} at {place}");
             }
         }
     }

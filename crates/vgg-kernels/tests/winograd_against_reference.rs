@@ -286,7 +286,13 @@ fn neither_threads_nor_the_width_of_vectors_change_a_bit() {
 #[test]
 fn an_update_inside_the_pass_gives_the_same_bits() {
     let (pool, case) = (Pool::new(2).unwrap(), Case { batch: 19, input: Map::new(5, 4, 20), outputs: 40 });
-    let rule = Sgd { learning_rate: 0.1, momentum: 0.9, nesterov: true, weight_decay: 0.01 };
+    let rule = Sgd {
+        learning_rate: 0.1,
+        momentum: 0.9,
+        nesterov: true,
+        weight_decay: 0.01,
+        gradient_clip: f32::INFINITY,
+    };
     let (contraction, operands) = (case.contraction(), case.operands(fractions(4)));
     let x = pack_activations(case.input, case.batch, &operands.x);
     let dy = pack_activations(case.output(), case.batch, &operands.dy);

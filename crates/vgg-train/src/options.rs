@@ -404,7 +404,7 @@ mod tests {
         let resolve = |options: TrainOptions| options.resolve(None, &splits, &Source::Mnist).unwrap();
         let (network, config) = resolve(TrainOptions::new("model"));
         assert_eq!((network.name.as_str(), network.head.as_str()), ("vgg13", "tutorial"));
-        assert_eq!((&*config.recipe.name, config.run.steps), ("fast", 1_100));
+        assert_eq!((&*config.recipe.name, config.run.steps), ("fast", 860));
         assert_eq!((config.data.source.as_str(), config.run.precision.as_str()), ("mnist", "auto"));
         let tutorial = TrainOptions { recipe: Some("tutorial".into()), ..TrainOptions::new("model") };
         assert_eq!(resolve(tutorial.clone()).1.run.steps, 55_000);

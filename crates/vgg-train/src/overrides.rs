@@ -59,6 +59,7 @@ overrides! {
         momentum: f64,
         nesterov: bool,
         weight_decay: f64,
+        gradient_clip: f64,
         label_smoothing: f64,
         class_weights: ClassWeights,
         normalise: bool,
@@ -115,6 +116,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("momentum", SettingKind::Number, "Share of the last step that is kept"),
     setting("nesterov", SettingKind::Switch, "Take the gradient ahead of the momentum's step"),
     setting("weight_decay", SettingKind::Number, "Pull of weights towards zero"),
+    setting(
+        "gradient_clip",
+        SettingKind::Number,
+        "Largest magnitude of each value of a gradient; 0: as they are",
+    ),
     setting("label_smoothing", SettingKind::Number, "Share of a label spread over all classes"),
     setting(
         "class_weights",

@@ -98,7 +98,8 @@ impl Prepared {
         if Config::load(model_dir)? != self.saved {
             return Err(TrainError::Busy { path: model_dir.path().join(CONFIG_FILE) });
         }
-        let begun = self.begin(model_dir, &mut lock, start).inspect_err(|_| remove_new(model_dir, &missing))?;
+        let begun =
+            self.begin(model_dir, &mut lock, start).inspect_err(|_| remove_new(model_dir, &missing))?;
         // What a run that goes on was shown at its start is there already.
         let data = (begun.global_step == 0).then_some(&self.splits.train);
         let tensorboard = TensorBoard::new(model_dir, data);

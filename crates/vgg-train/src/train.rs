@@ -150,7 +150,10 @@ fn conclude(
 
 /// Evaluates the validation split with what will be used of the network: the mean of its weights, where
 /// there is one. To its end even when training is to stop: a run that goes on would not come back to it.
-fn evaluate_validation(run: &mut Run<'_>, listeners: &mut Listeners<'_, '_>) -> Result<Evaluation, TrainError> {
+fn evaluate_validation(
+    run: &mut Run<'_>,
+    listeners: &mut Listeners<'_, '_>,
+) -> Result<Evaluation, TrainError> {
     let split = "validation";
     let mut told = Ok(());
     let mut progress = |done, total| {

@@ -149,7 +149,13 @@ fn run_step(task: Task, engine: &mut dyn Engine, batch: &mut Batch, step: u64) -
     match task {
         Task::Predict => engine.forward(&batch.images, &mut batch.logits),
         Task::Train => {
-            let rule = UpdateRule { learning_rate: 0.001, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+            let rule = UpdateRule {
+                learning_rate: 0.001,
+                momentum: 0.0,
+                nesterov: false,
+                weight_decay: 0.0,
+                gradient_clip: f32::INFINITY,
+            };
             engine.train_step(&batch.images, &batch.labels, Dropout { seed: 1, step }, &rule).map(drop)
         }
     }
