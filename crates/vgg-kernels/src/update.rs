@@ -195,10 +195,10 @@ fn step_with_velocity(rule: &Sgd, weights: &mut [f32], gradient: &[f32], velocit
     }
 }
 
-/// The gradient within `±clip`. An infinite one becomes NaN: clipping must not hide that it overflowed.
+/// The gradient within `±clip`. One that is no finite number stays so: clipping must not hide it.
 #[inline(always)] // As above.
 fn clipped(gradient: f32, clip: f32) -> f32 {
-    gradient.max(-clip).min(clip) + 0.0 * gradient
+    if gradient.is_finite() { gradient.max(-clip).min(clip) } else { gradient }
 }
 
 /// The largest magnitude, as bits, tells: those of infinity and NaN are above all others.

@@ -409,6 +409,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::recipe::RECIPES;
     use std::fs;
+    use vgg_data::Augmentation;
 
     fn config() -> Config {
         let network = Network::new("vgg13", "tutorial", Shape::new(28, 28, 1), 2).unwrap();
@@ -430,7 +431,10 @@ pub(crate) mod tests {
             overfit_batch: false,
             init_from: None,
         };
-        Config::new(&network, data, RECIPES[1].recipe.clone(), run)
+        let recipe = RECIPES[1].recipe.clone();
+        let recipe =
+            Recipe { learning_rate: 0.01, normalise: false, augmentation: Augmentation::NONE, ..recipe };
+        Config::new(&network, data, recipe, run)
     }
 
     /// One in which everything is given that may be left out.
