@@ -33,8 +33,9 @@ const TEMPORARY: &str = ".tmp-ckpt-";
 const TRASH: &str = ".trash-ckpt-";
 const DAMAGED: &str = "damaged-ckpt-";
 
-/// Largest `state.json` that is read.
-const LONGEST_STATE: u64 = 1 << 20;
+/// Largest `state.json` that is read: room for what the trainer compares when it resumes, which is as long as
+/// a configuration of 1 MiB and may gain a byte by each escape of JSON.
+const LONGEST_STATE: u64 = 1 << 22;
 
 /// An intact checkpoint of a known network. Its tensors are still on disk; [`Checkpoint::read`]
 /// fetches them.
@@ -159,6 +160,15 @@ pub fn load(model_dir: &ModelDir, path: &Path, network: &Network) -> Result<Chec
         checkpoint.read(set, ignore)?;
     }
     Ok(checkpoint)
+}
+
+/// What the checkpoint `path` of `model_dir` says besides its tensors, which are not looked at.
+///
+/// # Errors
+/// As [`load`], for the files that are read.
+pub fn state_of(model_dir: &ModelDir, path: &Path) -> Result<CheckpointState, CheckpointError> {
+    let manifest = Manifest::read(model_dir.storage(), path)?;
+    read_state(model_dir.storage(), path, &manifest)
 }
 
 /// Loads the newest intact checkpoint in `model_dir`, or `None` when there are no checkpoints.

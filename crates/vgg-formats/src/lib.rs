@@ -18,7 +18,9 @@ pub mod state;
 pub mod storage;
 mod tensors;
 
-pub use checkpoint::{Checkpoint, Newest, list, load, load_newest, prune, remove, save, set_aside, sweep};
+pub use checkpoint::{
+    Checkpoint, Newest, list, load, load_newest, prune, remove, save, set_aside, state_of, sweep,
+};
 pub use error::{CheckpointError, ErrorKind};
 pub use events::EventFile;
 pub use lock::{LockGuard, lock};

@@ -197,8 +197,8 @@ fn forged_states_are_refused() {
         let message = assert_damaged(&path, to);
         assert!(message.contains("state.json"), "{message}");
     }
-    forge(&path, "state.json", &vec![b' '; (1 << 20) + 1]);
-    assert!(assert_damaged(&path, "long").contains("at most 1048576 bytes"));
+    forge(&path, "state.json", &vec![b' '; (1 << 22) + 1]);
+    assert!(assert_damaged(&path, "long").contains("at most 4194304 bytes"));
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(crate) const VERSION: u32 = 2;
 /// Longest run: more steps than time would allow, and few enough for every random stream.
 const MAX_STEPS: u64 = 1 << 40;
 
-/// Longest file that is read; the names of a thousand classes take some ten thousand bytes.
+/// Longest file that is written or read; the names of a thousand classes take some ten thousand bytes.
 const LONGEST: u64 = 1 << 20;
 
 /// Characters of what a file is cited with in a message.
@@ -153,16 +153,26 @@ impl Config {
     /// Writes the configuration into an existing model directory: complete, or not at all.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written, or would be too long to be read again.
     pub fn save(&self, model_dir: &ModelDir) -> Result<(), TrainError> {
-        let text = toml::to_string(self).map_err(|error| {
-            let path = model_dir.path().join(CONFIG_FILE);
-            TrainError::Usage(format!(
-                "the options of this run cannot be written to {}: {error}",
-                path.display()
-            ))
-        })?;
-        Ok(model_dir.replace(CONFIG_FILE, text.as_bytes())?)
+        Ok(model_dir.replace(CONFIG_FILE, self.text()?.as_bytes())?)
+    }
+
+    /// The text of the file.
+    ///
+    /// # Errors
+    /// A value that TOML cannot hold, or more text than [`Config::load`] reads.
+    pub(crate) fn text(&self) -> Result<String, TrainError> {
+        let text = toml::to_string(self).map_err(not_written)?;
+        if text.len() as u64 > LONGEST {
+            return Err(TrainError::Incompatible(format!(
+                "{CONFIG_FILE} would have {} bytes with the names of {} classes, but at most {LONGEST} are read again; \
+                 give the classes shorter names, or join some of them",
+                text.len(),
+                self.network.classes
+            )));
+        }
+        Ok(text)
     }
 
     /// Whether updates have momentum.
@@ -313,9 +323,7 @@ impl Config {
     /// # Errors
     /// When a value cannot be written as TOML; whatever has passed [`Config::check`] can.
     pub(crate) fn identity(&self) -> Result<BTreeMap<String, String>, TrainError> {
-        let value = toml::Value::try_from(self).map_err(|error| {
-            TrainError::Usage(format!("the options of this run cannot be written to {CONFIG_FILE}: {error}"))
-        })?;
+        let value = toml::Value::try_from(self).map_err(not_written)?;
         let mut values = BTreeMap::new();
         flatten("", &value, &mut values);
         values.remove("data.source");
@@ -387,6 +395,10 @@ fn check_version(path: &Path, text: &str) -> Result<(), TrainError> {
         // A file without a version, or that is no TOML at all, gets the message of the whole.
         _ => Ok(()),
     }
+}
+
+fn not_written(error: toml::ser::Error) -> TrainError {
+    TrainError::Usage(format!("the options of this run cannot be written to {CONFIG_FILE}: {error}"))
 }
 
 fn damaged(path: &Path, reason: &str) -> TrainError {
@@ -464,6 +476,33 @@ pub(crate) mod tests {
         let files: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
         assert_eq!(files, [CONFIG_FILE]);
+    }
+
+    /// As many names as the file may hold, each byte of which becomes two in JSON.
+    #[test]
+    fn the_longest_configuration_can_be_kept_and_a_longer_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let model_dir = ModelDir::new(folder.path());
+        let mut config = config();
+        config.network.classes = 4_000;
+        config.data.class_names = vec!["\"".repeat(255); 4_000];
+        assert!(config.text().unwrap().len() > 1_000_000);
+        config.save(&model_dir).unwrap();
+        assert_eq!(Config::load(&model_dir).unwrap().as_ref(), Some(&config));
+        let layers = vec![Layer::Dense { outputs: 2, relu: false }];
+        let network = Network { layers, ..Network::new("vgg11", "paper", Shape::new(2, 2, 1), 2).unwrap() };
+        let mut state = vgg_formats::CheckpointState::new(&network, 1, 7);
+        state.run = config.identity().unwrap();
+        let none = |_, _: usize, _: &mut [f32]| Ok::<_, std::convert::Infallible>(());
+        let path = vgg_formats::save(&model_dir, &state, &network, &[], none).unwrap();
+        assert!(fs::metadata(path.join("state.json")).unwrap().len() > 2_000_000);
+        assert_eq!(vgg_formats::load(&model_dir, &path, &network).unwrap().state, state);
+
+        config.data.class_names = vec!["\"".repeat(300); 4_000];
+        for error in [config.text().unwrap_err(), config.save(&model_dir).unwrap_err()] {
+            assert_eq!(error.exit_code(), 65);
+            assert!(error.to_string().contains("the names of 4000 classes"), "{error}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! there, [`train`].
 
 use crate::config::Config;
-use crate::early_stop::Best;
+use crate::early_stop::{Best, best_checkpoint};
 use crate::error::TrainError;
 use crate::evaluate::{Evaluation, evaluate_each};
 use crate::events::Listener;
@@ -16,7 +16,7 @@ use vgg_arch::text::one_line;
 use vgg_arch::{Network, Parameter};
 use vgg_data::{Dataset, Splits};
 use vgg_engine::{Engine, EngineError, EngineInfo, EngineOptions, Precision, State};
-use vgg_formats::{Checkpoint, CheckpointError, ModelDir};
+use vgg_formats::{CheckpointError, ModelDir};
 
 /// Makes an engine for a network; `&vgg_engine::cpu_engine` is one.
 pub type EngineFactory<'a> = &'a dyn Fn(&Network, &EngineOptions) -> Result<Box<dyn Engine>, EngineError>;
@@ -93,8 +93,14 @@ pub fn train(
 }
 
 impl Estimator {
-    pub(crate) fn new(config: Config, engine: Box<dyn Engine>, global_step: u64) -> Self {
-        let (weights_hash, warnings, views) = (String::new(), Vec::new(), Views::AsTheyAre);
+    /// A network whose weights are in an engine already.
+    pub(crate) fn new(
+        config: Config,
+        engine: Box<dyn Engine>,
+        global_step: u64,
+        warnings: Vec<String>,
+    ) -> Self {
+        let (weights_hash, views) = (String::new(), Views::AsTheyAre);
         Self { config, engine, global_step, weights_hash, warnings, views }
     }
 
@@ -133,19 +139,20 @@ impl Estimator {
             format!("{error}. Using step {global_step}; what was learned after it is lost")
         };
         let mut warnings: Vec<String> = newest.skipped.iter().map(|(_, error)| warning(error)).collect();
-        let checkpoint = match best_checkpoint(model_dir, &newest.checkpoint) {
-            Ok(best) => best.unwrap_or(newest.checkpoint),
-            Err(cause) => {
-                warnings.push(format!("{cause}. Using step {global_step}, the newest"));
-                newest.checkpoint
-            }
-        };
+        let best = Best::from_progress(&newest.checkpoint.state.progress);
+        let best = best_checkpoint(model_dir, best, global_step, engine.network());
+        let best = best.unwrap_or_else(|warning| {
+            warnings.push(warning);
+            None
+        });
+        let checkpoint = best.unwrap_or(newest.checkpoint);
         let weights_hash = read_weights(engine.as_mut(), &config, &checkpoint)?;
         let (global_step, views) = (checkpoint.state.global_step, Views::AsTheyAre);
         Ok(Self { config, engine, global_step, weights_hash, warnings, views })
     }
 
-    /// What the user should know of: newer checkpoints that are damaged and were passed over.
+    /// What the user should know of: newer checkpoints that are damaged and were passed over, a best one that
+    /// cannot be used.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -228,20 +235,6 @@ impl Estimator {
     pub fn global_step(&self) -> u64 {
         self.global_step
     }
-}
-
-/// The checkpoint with the best validation accuracy, when that is another than the newest; `Err` says why it
-/// cannot be used.
-fn best_checkpoint(model_dir: &ModelDir, newest: &Checkpoint) -> Result<Option<Checkpoint>, String> {
-    let best = Best::from_progress(&newest.state.progress);
-    let Some(step) = best.map(|best| best.step).filter(|&step| step != newest.state.global_step) else {
-        return Ok(None);
-    };
-    let checkpoints = vgg_formats::list(model_dir).map_err(|error| error.to_string())?;
-    let Some((_, path)) = checkpoints.into_iter().find(|(found, _)| *found == step) else {
-        return Err(format!("the best checkpoint, of step {step}, is not in {}", model_dir.path().display()));
-    };
-    vgg_formats::load(model_dir, &path, newest.network()).map(Some).map_err(|error| error.to_string())
 }
 
 /// Refuses data whose classes have other names than those of the network with the same number: their labels

@@ -90,7 +90,8 @@ pub struct StepReport {
     pub global_step: u64,
     /// Number of whole epochs before this step.
     pub epoch: u64,
-    /// Mean softmax cross-entropy of the batch, before the update.
+    /// What training makes small, of the batch before the update: the mean softmax cross-entropy, with the
+    /// recipe's label smoothing and class weights. (That of an [`Evaluation`] has neither.)
     pub loss: f32,
     /// Pictures of the batch whose label had the largest logit.
     pub correct: usize,

@@ -4,7 +4,7 @@ use crate::config::{CONFIG_FILE, Config, InitFrom};
 use crate::error::TrainError;
 use crate::estimator::{EngineFactory, Estimator, OpenOptions};
 use crate::options::{TrainOptions, absolute_path};
-use vgg_arch::Parameter;
+use vgg_arch::{Network, Parameter};
 use vgg_engine::{Engine, State};
 
 /// The network that weights are taken from.
@@ -30,7 +30,7 @@ impl Start {
             (Some(Some(start)), _) => start.model_dir.clone().into(),
             _ => return Ok(None),
         };
-        if !vgg_formats::list(&options.model_dir)?.is_empty() {
+        if saved.is_some() && !vgg_formats::list(&options.model_dir)?.is_empty() {
             return Ok(None);
         }
         // The mean of weights and the best checkpoint are its affair.
@@ -52,9 +52,23 @@ impl Start {
         Ok(Some(Self { estimator, record }))
     }
 
-    /// What the run keeps of it.
-    pub(crate) fn record(&self) -> &InitFrom {
-        &self.record
+    /// What the user should know of it, such as that it is not the newest of its run.
+    pub(crate) fn warnings(&self) -> &[String] {
+        self.estimator.warnings()
+    }
+
+    /// Lets pixels be normalised with the constants that its own were, where both are: its layers learned
+    /// their weights with these, and those that are frozen cannot learn others. With another number of
+    /// channels there is no layer that saw pixels to be taken.
+    pub(crate) fn normalise_alike(&self, config: &mut Config) {
+        let theirs = self.estimator.config();
+        if config.recipe.normalise
+            && theirs.recipe.normalise
+            && config.network.input.channels == theirs.network.input.channels
+        {
+            config.data.mean.clone_from(&theirs.data.mean);
+            config.data.deviation.clone_from(&theirs.data.deviation);
+        }
     }
 
     /// The options with its network where they name none, and with pixels normalised where its were: its
@@ -71,15 +85,32 @@ impl Start {
         }
     }
 
-    /// Copies the layers whose names and shapes are the same; the last one only when it tells the same
-    /// classes apart. Gives what is to be said of it.
+    /// Gives an engine its weights, with those of this network in all layers that fit, and the run a record of
+    /// that. Gives what is to be said of it.
     ///
     /// # Errors
-    /// When no layer fits.
-    pub(crate) fn copy_into(
+    /// When no layer fits, or one does not that is never to be trained.
+    pub(crate) fn initialise(
+        &self,
+        engine: &mut dyn Engine,
+        config: &mut Config,
+    ) -> Result<String, TrainError> {
+        config.run.init_from = Some(self.record.clone());
+        engine.initialise(config.recipe.initialiser, config.run.seed);
+        let said = self.copy_into(engine, &config.data.class_names, config.run.freeze)?;
+        if config.recipe.has_average() {
+            engine.average(1.0)?;
+        }
+        Ok(said)
+    }
+
+    /// Copies the layers whose names and shapes are the same; the last one only when it tells the same
+    /// classes apart. The first `freeze` must be among them.
+    fn copy_into(
         &self,
         engine: &mut dyn Engine,
         class_names: &[String],
+        freeze: usize,
     ) -> Result<String, TrainError> {
         let (ours, theirs) = (engine.network().parameters(), self.estimator.network().parameters());
         let same_classes = self.estimator.config().data.class_names == class_names;
@@ -94,7 +125,8 @@ impl Start {
                     self.copy_layer(engine, 2 * source, first, pair)?;
                     taken += 1;
                 }
-                None => fresh.push(pair[0].name.trim_end_matches(".weight").to_owned()),
+                None if layer < freeze => return Err(self.frozen(&pair[0], freeze)),
+                None => fresh.push(layer_name(&pair[0]).to_owned()),
             }
         }
         let InitFrom { model_dir, step, .. } = &self.record;
@@ -113,6 +145,15 @@ impl Start {
         }
     }
 
+    fn frozen(&self, weight: &Parameter, freeze: usize) -> TrainError {
+        TrainError::Usage(format!(
+            "the first {freeze} layers are frozen, but {} has none that fits {} of them, which would keep random \
+             weights; freeze fewer layers, or give another --init-from",
+            self.record.model_dir,
+            layer_name(weight)
+        ))
+    }
+
     /// Copies weight and bias from the parameters at `source` to those at `target`.
     fn copy_layer(
         &self,
@@ -127,6 +168,26 @@ impl Start {
         }
         Ok(())
     }
+}
+
+/// Refuses frozen layers that nothing gives weights.
+///
+/// # Errors
+/// When the first `freeze` layers of `network`, which starts from no other, are to stay as they are.
+pub(crate) fn check_freeze(network: &Network, freeze: usize) -> Result<(), TrainError> {
+    match network.parameters().first() {
+        Some(first) if freeze > 0 => Err(TrainError::Usage(format!(
+            "the first {freeze} layers, from {} on, are frozen and would keep random weights; give a trained \
+             network with --init-from, or leave out --freeze",
+            layer_name(first)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Name of the layer that a weight belongs to.
+fn layer_name(weight: &Parameter) -> &str {
+    weight.name.trim_end_matches(".weight")
 }
 
 /// Whether two layers have parameters of the same names and shapes.

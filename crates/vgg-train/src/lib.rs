@@ -3,7 +3,7 @@
 //! Read in this order: [`recipe`] and [`schedule`] (how to train, as data), [`overrides`] and
 //! `settings` (its values as options and in files), [`options`] and [`config`] (what a user asks, and
 //! what a run is), `start` (how a run begins: nothing is touched before everything is known to be
-//! good), `train` (the loop, on one page) with `early_stop`, `init_from` and [`overfit`], [`events`]
+//! good; `remove` undoes what must not stay), `train` (the loop, on one page) with `early_stop`, `init_from` and [`overfit`], [`events`]
 //! with the listeners [`log`], `metrics` and [`tensorboard`], [`mod@evaluate`] and [`mod@predict`]
 //! (both may look at a picture several times: `views`), and [`estimator`], which ties them together.
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ pub mod overfit;
 pub mod overrides;
 pub mod predict;
 pub mod recipe;
+mod remove;
 pub mod schedule;
 mod settings;
 mod start;

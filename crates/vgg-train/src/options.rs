@@ -2,6 +2,7 @@
 
 use crate::config::{CONFIG_FILE, Config, DataConfig, RunConfig};
 use crate::error::TrainError;
+use crate::init_from::check_freeze;
 use crate::overfit;
 use crate::overrides::Overrides;
 use crate::recipe::{DEFAULT_RECIPE, Recipe, RecipeRow, recipe_row};
@@ -52,6 +53,8 @@ pub struct TrainOptions {
     pub overfit_batch: Option<bool>,
     /// The model directory of a trained network from which weights are taken at the start.
     pub init_from: Option<PathBuf>,
+    /// Whether a check on one batch that is in the model directory gives way to this run. Nothing else ever does.
+    pub replace_check: bool,
     /// Values that the run must come to have by itself, by their key in the run's configuration: those of
     /// another run that is to be repeated.
     pub expected: BTreeMap<String, String>,
@@ -166,6 +169,7 @@ impl TrainOptions {
             freeze: None,
             overfit_batch: None,
             init_from: None,
+            replace_check: false,
             expected: BTreeMap::new(),
             threads: 0,
             save_every: None,
@@ -226,8 +230,10 @@ impl TrainOptions {
         let data = self.data(saved, &recipe, splits, source);
         let config = Config::new(&network, data, recipe, run);
         config.check()?;
-        if let Some(saved) = saved {
-            self.compare(saved, &config)?;
+        match saved {
+            Some(saved) => self.compare(saved, &config)?,
+            None if self.init_from.is_none() => check_freeze(&network, config.run.freeze)?,
+            None => {}
         }
         if config.recipe.early_stop > 0 && !self.evaluate_epochs {
             return Err(TrainError::Usage(
@@ -275,6 +281,12 @@ impl TrainOptions {
         let overfit_batch = self.overfit_batch.or(saved.map(|run| run.overfit_batch)).unwrap_or(false);
         let steps_per_epoch = Loader::new(examples, batch_size, 0)?.steps_per_epoch();
         let steps = match (self.length, saved) {
+            (Some(Length::Epochs(_)), _) if overfit_batch => {
+                return Err(TrainError::Usage(
+                    "a check on one batch has no epochs, only steps on the same pictures; give --steps"
+                        .to_owned(),
+                ));
+            }
             (Some(Length::Steps(steps)), _) => steps,
             // Too many epochs become too many steps, which the check of the configuration refuses.
             (Some(Length::Epochs(epochs)), _) => epochs.saturating_mul(steps_per_epoch),

@@ -88,7 +88,23 @@ struct InputPart {
 struct DataPart {
     source: Option<String>,
     limit: Option<usize>,
-    split: Option<SeededSplit>,
+    split: Option<SplitPart>,
+}
+
+/// What is not given is as by default.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+struct SplitPart {
+    seed: u64,
+    validation: f64,
+    test: f64,
+}
+
+impl Default for SplitPart {
+    fn default() -> Self {
+        let SeededSplit { seed, validation, test } = SeededSplit::default();
+        Self { seed, validation, test }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -149,20 +165,36 @@ impl TrainOptions {
         };
         let source = file.data.source.map(|source| source.parse::<Source>()).transpose();
         let precision = file.run.precision.as_deref().map(precision_named).transpose();
-        let mut expected = BTreeMap::new();
-        flatten("", &table, &mut expected);
-        expected.retain(|key, _| FOLLOWING.contains(&key.as_str()));
+        let source = source.map_err(|error| error.to_string())?;
+        let image_size = file.network.input.map(|input| [input.height, input.width]);
+        let split = file.data.split;
+        let split = split.map(|SplitPart { seed, validation, test }| SeededSplit { seed, validation, test });
         // The file of a run has every value of its recipe: they do not belong to another one, nor to a check
         // on one batch that the file does not ask for.
         let is_another =
             self.recipe.is_some() && names.recipe.name.is_some() && self.recipe != names.recipe.name;
         let is_check = self.overfit_batch == Some(true) && file.run.overfit_batch != Some(true);
         let keeps = !is_another && !is_check;
+        let mut expected = BTreeMap::new();
+        flatten("", &table, &mut expected);
+        expected.retain(|key, _| FOLLOWING.contains(&key.as_str()));
+        // What follows from something need not come out when an option puts another in its place.
+        let other_data = (source.is_some() && is_other(&self.data, &source))
+            || is_other(&self.limit, &file.data.limit)
+            || is_other(&self.image_size, &image_size)
+            || is_other(&self.split, &split);
+        let other_start = self.init_from.is_some();
+        let other_pixels = other_start || !keeps || self.overrides.normalise.is_some();
+        expected.retain(|key, _| match key.as_str() {
+            "run.init_from.step" | "run.init_from.weights" => !other_start,
+            "data.mean" | "data.deviation" => !other_data && !other_pixels,
+            _ => !other_data,
+        });
         Ok(Self {
-            data: self.data.or(source.map_err(|error| error.to_string())?),
-            image_size: self.image_size.or(file.network.input.map(|input| [input.height, input.width])),
+            data: self.data.or(source),
+            image_size: self.image_size.or(image_size),
             limit: self.limit.or(file.data.limit),
-            split: self.split.or(file.data.split),
+            split: self.split.or(split),
             arch: self.arch.or(file.network.name),
             head: self.head.or(file.network.head),
             recipe: self.recipe.or(names.recipe.name),
@@ -178,6 +210,11 @@ impl TrainOptions {
             ..self
         })
     }
+}
+
+/// Whether an option is given, and is not what the file says.
+fn is_other<T: PartialEq>(option: &Option<T>, file: &Option<T>) -> bool {
+    option.is_some() && option != file
 }
 
 /// The text of the file, which must be an ordinary one of a size that settings can have.
@@ -204,23 +241,22 @@ fn check_keys(text: &str) -> Result<(), String> {
 
 fn check_table(prefix: &str, table: &DeTable<'_>, known: &[String], text: &str) -> Result<(), String> {
     for (key, value) in table {
-        let dotted =
-            if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
-        if known.contains(&dotted) {
-            continue;
-        }
-        let inner = match value.get_ref() {
-            DeValue::Table(inner) if known.iter().any(|known| is_below(known, &dotted)) => inner,
-            _ => {
-                let before = text.get(..key.span().start).unwrap_or_default();
-                return Err(format!(
-                    "line {}: there is no setting {dotted}; the nearest is {}",
-                    before.matches('\n').count() + 1,
-                    nearest(&dotted, known)
-                ));
+        // In quotation marks, a key with points is one key, and no setting has it.
+        let is_quoted = key.get_ref().contains('.');
+        let name = if is_quoted { format!("{:?}", key.get_ref()) } else { key.get_ref().to_string() };
+        let dotted = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+        let is_known = known.contains(&dotted);
+        let cause = match value.get_ref() {
+            DeValue::Table(inner) if known.iter().any(|known| is_below(known, &dotted)) => {
+                check_table(&dotted, inner, known, text)?;
+                continue;
             }
+            DeValue::Table(_) if is_known => format!("{dotted} is a value, not a table"),
+            _ if is_known => continue,
+            _ => format!("there is no setting {dotted}; the nearest is {}", nearest(&dotted, known)),
         };
-        check_table(&dotted, inner, known, text)?;
+        let before = text.get(..key.span().start).unwrap_or_default();
+        return Err(format!("line {}: {cause}", before.matches('\n').count() + 1));
     }
     Ok(())
 }
@@ -306,6 +342,49 @@ mod tests {
         assert!(message.starts_with("data.fingerprint is to be \"0123456"), "{message}");
     }
 
+    /// What follows from the data, or from another network, need not come out as in the file once an option puts
+    /// others in their place; what is given in the same way must.
+    #[test]
+    fn an_option_sets_what_follows_from_it_free() {
+        let text = full_config().text().unwrap();
+        let data = [
+            "data.class_names",
+            "data.deviation",
+            "data.fingerprint",
+            "data.mean",
+            "network.classes",
+            "network.input.channels",
+        ];
+        let start = ["run.init_from.step", "run.init_from.weights"];
+        let pixels = ["data.deviation", "data.mean"];
+        let freed = |options: TrainOptions| {
+            let expected = options.with_settings(&text).unwrap().expected;
+            FOLLOWING.iter().filter(|key| !expected.contains_key(**key)).copied().collect::<Vec<_>>()
+        };
+        let sorted = |options| {
+            let mut keys = freed(options);
+            keys.sort_unstable();
+            keys
+        };
+        assert_eq!(sorted(TrainOptions { data: Some(Source::Folder("/a".into())), ..options() }), data);
+        assert_eq!(sorted(TrainOptions { limit: Some(20), ..options() }), data);
+        assert_eq!(sorted(TrainOptions { image_size: Some([32, 32]), ..options() }), data);
+        assert_eq!(sorted(TrainOptions { split: Some(SeededSplit::default()), ..options() }), data);
+        let other_start = sorted(TrainOptions { init_from: Some("b".into()), ..options() });
+        assert_eq!(other_start, [pixels, start].concat());
+        let normalise = Overrides { normalise: Some(false), ..Overrides::default() };
+        assert_eq!(sorted(TrainOptions { overrides: normalise, ..options() }), pixels);
+        assert_eq!(sorted(TrainOptions { recipe: Some("fast".into()), ..options() }), pixels);
+        let same = TrainOptions { data: Some(Source::Mnist), limit: Some(50), seed: Some(3), ..options() };
+        assert_eq!(sorted(same), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_not_given_of_a_split_is_as_by_default() {
+        let split = options().with_settings("data.split.validation = 0.25").unwrap().split;
+        assert_eq!(split, Some(SeededSplit { validation: 0.25, ..SeededSplit::default() }));
+    }
+
     #[test]
     fn what_is_wrong_has_a_line_and_the_nearest_key() {
         for (text, part) in [
@@ -321,6 +400,18 @@ mod tests {
             ("[recipe]\nschedule = 'steps'", "line 2: unknown variant `steps`"),
             ("[recipe]\nearly_stop = -1", "line 2: invalid value: integer `-1`"),
             ("run = 3", "line 1: there is no setting run;"),
+            (
+                "'recipe.momentum' = 0.5",
+                "there is no setting \"recipe.momentum\"; the nearest is recipe.momentum",
+            ),
+            (
+                "[run]\n'init_from.model_dir' = 'a'",
+                "line 2: there is no setting run.\"init_from.model_dir\";",
+            ),
+            ("[recipe.momentum]\nx = 1", "line 1: recipe.momentum is a value, not a table"),
+            ("[data.fingerprint]\nx = 1", "line 1: data.fingerprint is a value, not a table"),
+            ("[data.mean]", "line 1: data.mean is a value, not a table"),
+            ("[data.split]\nseeds = 1", "nearest is data.split.seed"),
             ("[run]\nseed = 1\nseed = 2", "line 3: duplicate key"),
             ("[run]\nsteps = 1\nepochs = 2", "both run.steps and run.epochs"),
             ("[run]\nfreeze = 'all'", "line 2: expected a number of layers, or features"),

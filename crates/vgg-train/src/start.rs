@@ -1,21 +1,23 @@
 //! How a run begins: first everything that can be refused, then the model directory.
 //!
 //! [`Prepared::new`] reads and checks, and changes nothing. [`Prepared::train`] takes the lock,
-//! loads the newest checkpoint, writes the configuration and trains.
+//! loads the newest checkpoint, writes the configuration and trains. What must not stay of a run that ends
+//! badly, `remove` takes away again.
 
 use crate::config::{CONFIG_FILE, Config, differences};
-use crate::early_stop::{self, Best};
+use crate::early_stop::{self, Best, best_checkpoint};
 use crate::error::TrainError;
 use crate::estimator::{Ending, EngineFactory, Estimator, Trained};
 use crate::events::{Event, Listener, Listeners, RunInfo};
 use crate::init_from::Start;
-use crate::metrics::{METRICS_FILE, Metrics};
+use crate::metrics::Metrics;
 use crate::options::{TrainOptions, precision_named};
 use crate::overfit;
-use crate::tensorboard::{self, TensorBoard};
+use crate::remove::{after_divergence, remove_check, remove_new};
+use crate::tensorboard::TensorBoard;
 use crate::train::{Run, state_of, train};
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use vgg_data::{Splits, stats};
@@ -25,14 +27,18 @@ use vgg_formats::{Checkpoint, CheckpointError, Entry, LockGuard, ModelDir, Tenso
 /// A run that can begin.
 pub(crate) struct Prepared {
     config: Config,
-    /// The configuration in the model directory, if it holds a run.
+    /// The configuration in the model directory, if it holds a run to go on with.
     saved: Option<Config>,
+    /// That of a check in the model directory that gives way.
+    replaced: Option<Config>,
     splits: Splits,
     engine: Box<dyn Engine>,
     /// Whether the engine has weights to start with.
     has_weights: bool,
     /// What the user should know before it begins.
     notes: Vec<String>,
+    /// What is amiss with the network that it starts from.
+    warnings: Vec<String>,
 }
 
 /// What is known once the model directory is locked.
@@ -46,39 +52,38 @@ struct Begun {
 impl Prepared {
     /// Checks the options against a present run, opens the data and makes the engine.
     pub(crate) fn new(options: &TrainOptions, make_engine: EngineFactory<'_>) -> Result<Self, TrainError> {
-        let saved = present_run(&options.model_dir)?;
+        let present = present_run(&options.model_dir)?;
+        let gives_way = |present: &Config| options.replace_check && present.run.overfit_batch;
+        let (replaced, saved) =
+            if present.as_ref().is_some_and(gives_way) { (present, None) } else { (None, present) };
         let start = Start::open(options, saved.as_ref(), make_engine)?;
         let completed = start.as_ref().filter(|_| saved.is_none()).map(|start| start.complete(options));
         let options = completed.as_ref().unwrap_or(options);
         let source = options.source(saved.as_ref())?;
         let mut splits = vgg_data::open(&source, &options.data_options(saved.as_ref()))?;
         let (network, mut config) = options.resolve(saved.as_ref(), &splits, &source)?;
-        let mut engine = make_engine(&network, &engine_options(&config, &splits, options.threads)?)?;
-        let precision = engine.info().precision;
-        if saved.is_some() && precision != config.run.precision {
-            return Err(TrainError::Incompatible(format!(
-                "the run in {} computes in {}, which this machine does not: it would compute in {precision}; \
-                 give another --model-dir",
-                options.model_dir.path().display(),
-                config.run.precision
-            )));
+        if let Some(start) = start.as_ref().filter(|_| saved.is_none()) {
+            start.normalise_alike(&mut config);
         }
-        // `auto` is settled now: the run keeps what it began with.
-        config.run.precision = precision;
+        let mut engine = make_engine(&network, &engine_options(&config, &splits, options.threads)?)?;
+        settle_precision(&mut config, saved.as_ref(), engine.info().precision, &options.model_dir)?;
         let mut notes = std::mem::take(&mut splits.notes);
+        if replaced.is_some() {
+            let directory = options.model_dir.path().display();
+            notes.push(format!("the check on one batch that was in {directory} gives way to this one"));
+        }
+        notes.extend(without_effect(options, &config, &splits));
         if let Some(start) = &start {
-            config.run.init_from = Some(start.record().clone());
-            engine.initialise(config.recipe.initialiser, config.run.seed);
-            notes.push(start.copy_into(engine.as_mut(), &config.data.class_names)?);
-            if config.recipe.has_average() {
-                engine.average(1.0)?;
-            }
+            notes.push(start.initialise(engine.as_mut(), &mut config)?);
         }
         options.check_expected(&config)?;
+        config.text()?;
         if config.run.overfit_batch {
             splits.train = overfit::batch(&splits.train, config.run.batch_size, config.run.seed)?;
         }
-        Ok(Self { config, saved, splits, engine, has_weights: start.is_some(), notes })
+        let warnings = start.as_ref().map(|start| start.warnings().to_vec()).unwrap_or_default();
+        let has_weights = start.is_some();
+        Ok(Self { config, saved, replaced, splits, engine, has_weights, notes, warnings })
     }
 
     /// Locks the model directory and trains. When a new run cannot begin after all, ends before its
@@ -95,8 +100,11 @@ impl Prepared {
         let missing = model_dir.missing();
         let mut lock = vgg_formats::lock(model_dir)?;
         // What was checked before the lock must still be so.
-        if Config::load(model_dir)? != self.saved {
+        if Config::load(model_dir)?.as_ref() != self.replaced.as_ref().or(self.saved.as_ref()) {
             return Err(TrainError::Busy { path: model_dir.path().join(CONFIG_FILE) });
+        }
+        if self.replaced.is_some() {
+            remove_check(model_dir)?;
         }
         let begun =
             self.begin(model_dir, &mut lock, start).inspect_err(|_| remove_new(model_dir, &missing))?;
@@ -115,8 +123,8 @@ impl Prepared {
         let patience = self.config.recipe.early_stop;
         let complete = global_step >= self.config.run.steps
             || early_stop::is_over(best, global_step, patience, steps_per_epoch);
-        let best_step = self.use_best(model_dir, global_step, best)?;
-        let estimator = Estimator::new(self.config, self.engine, best_step);
+        let (best_step, warning) = self.use_best(model_dir, global_step, best)?;
+        let estimator = Estimator::new(self.config, self.engine, best_step, warning.into_iter().collect());
         Ok(Trained { estimator, splits: self.splits, ending, complete, global_step })
     }
 
@@ -126,27 +134,27 @@ impl Prepared {
 
     /// Leaves in the engine what evaluation and prediction are to use: the weights of the best evaluation
     /// where a run may end early, and the mean of the weights where there is one. Gives the updates that
-    /// made them.
+    /// made them, and a warning when the best ones cannot be had.
     fn use_best(
         &mut self,
         model_dir: &ModelDir,
         global_step: u64,
         best: Option<Best>,
-    ) -> Result<u64, TrainError> {
+    ) -> Result<(u64, Option<String>), TrainError> {
         let (config, engine) = (&self.config, self.engine.as_mut());
-        let other = best.filter(|best| best.step != global_step);
-        if let Some(step) = other.map(|best| best.step)
-            && let Some((_, path)) = vgg_formats::list(model_dir)?.into_iter().find(|(found, _)| *found == step)
-            // One that is damaged is no reason to lose what was trained after it.
-            && let Ok(checkpoint) = vgg_formats::load(model_dir, &path, engine.network())
-        {
-            read_weights(engine, config, &checkpoint)?;
-            return Ok(step);
-        }
+        // One that cannot be used is no reason to lose what was trained after it.
+        let warning = match best_checkpoint(model_dir, best, global_step, engine.network()) {
+            Ok(Some(checkpoint)) => {
+                read_weights(engine, config, &checkpoint)?;
+                return Ok((checkpoint.state.global_step, None));
+            }
+            Ok(None) => None,
+            Err(warning) => Some(warning),
+        };
         if config.recipe.has_average() {
             engine.swap_average()?;
         }
-        Ok(global_step)
+        Ok((global_step, warning))
     }
 
     /// Says how the run begins, and trains; gives the number of updates made by now, and the best
@@ -170,7 +178,7 @@ impl Prepared {
             end,
             steps_per_epoch: self.steps_per_epoch(),
         };
-        for warning in warnings {
+        for warning in self.warnings.iter().chain(warnings) {
             listeners.tell(&Event::Warning(warning))?;
         }
         let event = if self.saved.is_some() { Event::Resumed(&run_info) } else { Event::Started(&run_info) };
@@ -189,6 +197,7 @@ impl Prepared {
             evaluate_epochs: options.evaluate_epochs && !self.config.run.overfit_batch,
             evaluate_every: options.evaluate_every.filter(|_| !self.config.run.overfit_batch),
             best,
+            better: None,
         };
         let ending = train(&mut run, listeners, stop)?;
         Ok((run.global_step, run.best, ending))
@@ -257,6 +266,47 @@ fn present_run(model_dir: &ModelDir) -> Result<Option<Config>, TrainError> {
     Ok(saved)
 }
 
+/// Lets the run keep the precision that it begins with, where that was `auto`. A saved run must have its own.
+fn settle_precision(
+    config: &mut Config,
+    saved: Option<&Config>,
+    precision: String,
+    model_dir: &ModelDir,
+) -> Result<(), TrainError> {
+    if saved.is_some() && precision != config.run.precision {
+        return Err(TrainError::Incompatible(format!(
+            "the run in {} computes in {}, which this machine does not: it would compute in {precision}; \
+             give another --model-dir",
+            model_dir.path().display(),
+            config.run.precision
+        )));
+    }
+    config.run.precision = precision;
+    Ok(())
+}
+
+/// What is asked for and does nothing in this run, a line each.
+fn without_effect(options: &TrainOptions, config: &Config, splits: &Splits) -> Vec<String> {
+    let mut notes = Vec::new();
+    if options.split.is_some() && splits.seeded.is_none() {
+        notes.push(format!(
+            "data.split has no effect: the validation and test pictures of {} are not taken by chance",
+            splits.name
+        ));
+    }
+    let (patience, steps) = (config.recipe.early_stop, config.run.steps);
+    let steps_per_epoch = splits.train.len().div_ceil(config.run.batch_size) as u64;
+    // The first epoch is the first that can be the best.
+    if patience > 0 && patience.saturating_add(1).saturating_mul(steps_per_epoch) >= steps {
+        notes.push(format!(
+            "an early stop after {patience} epochs without a better one cannot end this run of {} any earlier; what \
+             it changes is that the best epoch is used, not the last",
+            steps.div_ceil(steps_per_epoch)
+        ));
+    }
+    notes
+}
+
 fn engine_options(config: &Config, splits: &Splits, threads: usize) -> Result<EngineOptions, TrainError> {
     Ok(EngineOptions {
         batch_size: config.run.batch_size,
@@ -313,75 +363,4 @@ fn check_identity(config: &Config, checkpoint: &Checkpoint) -> Result<(), TrainE
         )));
     }
     Ok(())
-}
-
-/// Takes back what a run that diverged must not leave: the checkpoint whose weights gave the bad
-/// loss, and a directory that was made for nothing. The error then says what remains.
-fn after_divergence(error: TrainError, model_dir: &ModelDir, missing: &[PathBuf]) -> TrainError {
-    let TrainError::Diverged { cause, step, .. } = error else { return error };
-    // What cannot be removed stays: the error to be reported is that training diverged.
-    let _ = vgg_formats::remove(model_dir, step);
-    let Ok(checkpoints) = vgg_formats::list(model_dir) else {
-        return TrainError::diverged(cause, step);
-    };
-    let remains = match checkpoints.iter().rfind(|(earlier, _)| *earlier < step) {
-        Some((_, path)) => format!("the last good checkpoint is {}", path.display()),
-        None => "there is no good checkpoint".to_owned(),
-    };
-    if checkpoints.is_empty() {
-        remove_new(model_dir, missing);
-    }
-    let place = if model_dir.entry(model_dir.path()).is_some() { " in another --model-dir" } else { "" };
-    let next = format!("{remains}; train again{place} with a smaller --learning-rate");
-    TrainError::Diverged { cause, step, next }
-}
-
-/// Removes a model directory that was missing before, with what its beginning has written, and the
-/// folders that were made for it. Whatever somebody else has put there stays.
-fn remove_new(model_dir: &ModelDir, missing: &[PathBuf]) {
-    if missing.is_empty() {
-        return;
-    }
-    // What cannot be removed stays: the error to be reported is the one that came first.
-    tensorboard::remove(model_dir);
-    for name in [CONFIG_FILE, METRICS_FILE, ".lock"] {
-        let _ = model_dir.storage().remove_file(&model_dir.path().join(name));
-    }
-    for folder in missing {
-        let _ = model_dir.storage().remove_directory(folder);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-
-    #[test]
-    fn what_was_made_for_a_run_that_cannot_begin_is_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("outer/inner/model");
-        let model_dir = ModelDir::new(&path);
-        let begin = || {
-            let missing = model_dir.missing();
-            let lock = vgg_formats::lock(&model_dir).unwrap();
-            fs::write(path.join(CONFIG_FILE), "a").unwrap();
-            (missing, lock)
-        };
-        let (missing, _lock) = begin();
-        assert_eq!(missing.len(), 3);
-        remove_new(&model_dir, &missing);
-        assert!(folder.path().exists() && !folder.path().join("outer").exists());
-
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let (missing, _lock) = begin();
-        fs::write(path.join("notes"), "a").unwrap();
-        remove_new(&model_dir, &missing);
-        assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
-
-        // A directory that was there before is left as it is.
-        let (missing, _lock) = begin();
-        remove_new(&model_dir, &missing);
-        assert!(path.join(CONFIG_FILE).exists());
-    }
 }

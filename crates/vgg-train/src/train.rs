@@ -38,8 +38,10 @@ pub(crate) struct Run<'a> {
     pub(crate) save_every: Option<u64>,
     pub(crate) evaluate_epochs: bool,
     pub(crate) evaluate_every: Option<u64>,
-    /// The best evaluation so far, where the run may end early.
+    /// The best evaluation so far that has a checkpoint, where the run may end early.
     pub(crate) best: Option<Best>,
+    /// A better one, which takes its place if it is saved before the next step.
+    pub(crate) better: Option<Best>,
 }
 
 /// Trains until the run's end, or until `stop` is set, and saves.
@@ -111,8 +113,16 @@ impl Run<'_> {
             return Ok(false);
         }
         let accuracy = evaluate_validation(self, listeners)?.accuracy;
-        let may_end_early = ends_epoch && self.config.recipe.early_stop > 0;
-        Ok(may_end_early && early_stop::note(&mut self.best, step, accuracy))
+        if !ends_epoch || self.config.recipe.early_stop == 0 {
+            return Ok(false);
+        }
+        self.better = early_stop::note(&mut self.best, step, accuracy);
+        Ok(self.better.is_some())
+    }
+
+    /// The best evaluation once the network is saved as it is now.
+    fn best_when_saved(&self) -> Option<Best> {
+        self.better.filter(|better| better.step == self.global_step).or(self.best)
     }
 }
 
@@ -194,7 +204,11 @@ fn is_save_due(save_every: Option<u64>, global_step: u64, elapsed: Duration) -> 
 impl Saves {
     /// Saves, and goes on when the files do not let it: the disk may have room again by the time of
     /// the next checkpoint. Training ends when that has happened too often in a row.
-    fn save_or_warn(&mut self, run: &Run<'_>, listeners: &mut Listeners<'_, '_>) -> Result<(), TrainError> {
+    fn save_or_warn(
+        &mut self,
+        run: &mut Run<'_>,
+        listeners: &mut Listeners<'_, '_>,
+    ) -> Result<(), TrainError> {
         match self.save(run, listeners) {
             Err(error) if error.is_of_files() && self.failed < MOST_FAILED_SAVES => {
                 self.failed += 1;
@@ -209,7 +223,7 @@ impl Saves {
     }
 
     /// Saves what is not saved yet, and deletes the checkpoints that are too many.
-    fn save(&mut self, run: &Run<'_>, listeners: &mut Listeners<'_, '_>) -> Result<(), TrainError> {
+    fn save(&mut self, run: &mut Run<'_>, listeners: &mut Listeners<'_, '_>) -> Result<(), TrainError> {
         let global_step = run.global_step;
         if self.step == global_step {
             return Ok(());
@@ -218,7 +232,8 @@ impl Saves {
         let network = run.engine.network();
         let mut state = CheckpointState::new(network, global_step, run.config.run.seed);
         state.run = run.config.identity()?;
-        state.progress = run.best.map(Best::to_progress).unwrap_or_default();
+        let best = run.best_when_saved();
+        state.progress = best.map(Best::to_progress).unwrap_or_default();
         let sets = run.config.tensor_sets();
         let path = vgg_formats::save(run.model_dir, &state, network, sets, |set, parameter, values| {
             run.engine.read(state_of(set), parameter, values)
@@ -230,9 +245,10 @@ impl Saves {
             }
             error => error.into(),
         })?;
+        run.best = best;
         *self = Self { step: global_step, time: Instant::now(), failed: 0 };
         listeners.tell(&Event::Saved { global_step, path: &path })?;
-        match vgg_formats::prune(run.model_dir, KEEP, run.best.map(|best| best.step)) {
+        match vgg_formats::prune(run.model_dir, KEEP, early_stop::spared(run.model_dir, KEEP, best)) {
             Ok(_) => Ok(()),
             Err(error) => listeners.tell(&Event::Warning(&format!("old checkpoints are kept: {error}"))),
         }

@@ -157,7 +157,7 @@ fn a_kill_at_any_operation_of_a_save_loses_nothing_that_was_saved() {
     let storage = Deadly::new(u64::MAX);
     let (marks, _) = run(folder.path(), &storage);
     let (expected, values) = (outcome(folder.path()), shown(folder.path()));
-    assert_eq!(expected.len(), 5, "four files of a checkpoint, and the metrics");
+    assert_eq!(expected.len(), 6, "five files of a checkpoint, and the metrics");
     // The last save is the one that deletes an old checkpoint.
     let [.., begin, end] = marks[..] else { panic!("saves are missing: {marks:?}") };
     let points = if all { 0..storage.operations.load(Ordering::Relaxed) } else { begin..end };

@@ -22,7 +22,7 @@ fn a_power_cut_at_any_moment_leaves_every_checkpoint_that_was_saved() {
     let whole = Simulated::new();
     run_on(&whole, &data).1.unwrap();
     let (operations, expected) = (whole.operations(), outcome(&whole));
-    assert_eq!(expected.len(), 5, "four files of a checkpoint, and the metrics");
+    assert_eq!(expected.len(), 6, "five files of a checkpoint, and the metrics");
     let shown = points(&whole.contents(Path::new(MODEL)));
     assert_eq!(shown.len(), 6, "two values of the first step, of steps 6 and 12");
 

@@ -5,24 +5,12 @@ mod support;
 
 use std::sync::atomic::AtomicBool;
 use support::event_reader::{Point, points};
-use support::{contents, without_seconds, write_data};
+use support::{contents, make_small, without_seconds, write_data};
 use tempfile::TempDir;
-use vgg_arch::{Layer, Network};
+use vgg_arch::Network;
 use vgg_data::Source;
-use vgg_engine::{Engine, EngineError, EngineOptions, Precision};
+use vgg_engine::{EngineOptions, Precision};
 use vgg_train::{AugmentationOverrides, ClassWeights, Ending, Length, Overrides, TrainOptions, train};
-
-/// The real engine with a network that is quickly trained, in place of the one asked for.
-fn make(network: &Network, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
-    let layers = vec![
-        Layer::Convolution { out_channels: 8, kernel: 3 },
-        Layer::MaxPool,
-        Layer::Dense { outputs: 32, relu: true },
-        Layer::Dropout { rate: 0.4 },
-        Layer::Dense { outputs: network.classes, relu: false },
-    ];
-    vgg_engine::cpu_engine(&Network { layers, ..network.clone() }, options)
-}
 
 /// What a run leaves that must not depend on how it came there: the last checkpoint with weights
 /// and momentum, the metrics without what depends on time, and the values in the event files.
@@ -57,7 +45,7 @@ impl Fifty {
                 stop_at: Some(stop_at),
                 ..TrainOptions::new(&model_dir)
             };
-            let trained = train(&options, &make, &mut [], &AtomicBool::new(false)).unwrap();
+            let trained = train(&options, &make_small, &mut [], &AtomicBool::new(false)).unwrap();
             assert_eq!(trained.ending, if stop_at < STEPS { Ending::Stopped } else { Ending::Finished });
             assert_eq!(trained.global_step, stop_at);
         }
@@ -128,7 +116,7 @@ fn dropout_is_on_and_a_function_of_the_step() {
         momentum: false,
         ..EngineOptions::default()
     };
-    let mut engine = make(&network, &options).unwrap();
+    let mut engine = make_small(&network, &options).unwrap();
     engine.initialise(vgg_arch::Initialiser::HeNormal, 1);
     let images: Vec<u8> = (0..32).map(|pixel| pixel * 8).collect();
     let mut loss =

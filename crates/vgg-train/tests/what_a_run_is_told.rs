@@ -1,28 +1,16 @@
-//! What a run can be told besides its recipe's numbers: to end early, to use a mean of the weights, to
-//! check itself on one batch, to start from another network, to leave layers as they are.
+//! What a run can be told besides its recipe's numbers: to use a mean of the weights, to check itself
+//! on one batch; what does nothing, and what cannot be.
 
 mod support;
 
 use std::fs;
 use std::sync::atomic::AtomicBool;
-use support::{Bench, Regression, checkpoints, contents, kill_at, without_seconds};
-use vgg_data::Source;
-use vgg_train::{Ending, Freeze, Length, Overrides, TrainError, TrainOptions, Trained, train};
-
-/// A run that learns next to nothing, and ends after two epochs without a better one. A checkpoint
-/// after every step would push the best one out, were it not spared.
-fn early(bench: &Bench, name: &str) -> TrainOptions {
-    let overrides = Overrides { learning_rate: Some(1e-9), early_stop: Some(2), ..Overrides::default() };
-    let length = Some(Length::Steps(60));
-    TrainOptions { overrides, length, save_every: Some(1), ..bench.options(name) }
-}
+use support::{Bench, Regression, SIDE, checkpoints, contents, hear, without_seconds};
+use vgg_data::{SeededSplit, Source};
+use vgg_train::{Freeze, Length, Overrides, TrainError, TrainOptions, Trained, train};
 
 fn metrics(bench: &Bench, name: &str) -> Vec<u8> {
     without_seconds(&fs::read(bench.path(name).join("metrics.jsonl")).unwrap())
-}
-
-fn weights_of(bench: &Bench, name: &str, file: &str) -> Vec<u8> {
-    fs::read(bench.path(name).join(file)).unwrap()
 }
 
 fn run(options: &TrainOptions) -> Result<Trained, TrainError> {
@@ -31,53 +19,6 @@ fn run(options: &TrainOptions) -> Result<Trained, TrainError> {
 
 fn refused(options: &TrainOptions) -> String {
     run(options).err().expect("an error was expected").to_string()
-}
-
-#[test]
-fn a_run_ends_early_and_uses_its_best_checkpoint() {
-    let bench = Bench::new();
-    let trained = run(&early(&bench, "model")).unwrap();
-    assert_eq!((trained.ending, trained.complete, trained.global_step), (Ending::EndedEarly, true, 18));
-    assert_eq!(trained.estimator.global_step(), 6, "the first of equal evaluations is the best");
-    let kept = [6, 14, 15, 16, 17, 18].map(|step| format!("ckpt-{step:09}"));
-    assert_eq!(checkpoints(&bench.path("model")), kept);
-    let opened = bench.open("model").unwrap();
-    assert_eq!((opened.global_step(), opened.warnings()), (6, &[][..]));
-
-    let again = run(&early(&bench, "model")).unwrap();
-    assert_eq!((again.ending, again.complete, again.global_step), (Ending::NothingToDo, true, 18));
-    assert_eq!(again.estimator.global_step(), 6);
-
-    // The newest takes the place of a best one that is gone, with a word.
-    fs::remove_dir_all(bench.path("model/ckpt-000000006")).unwrap();
-    let opened = bench.open("model").unwrap();
-    assert_eq!(opened.global_step(), 18);
-    assert!(
-        opened.warnings()[0].contains("the best checkpoint, of step 6, is not in"),
-        "{:?}",
-        opened.warnings()
-    );
-}
-
-/// Stopped or killed before, at or after the end of an epoch, a run ends early at the same step with the same bits.
-#[test]
-fn a_run_that_goes_on_ends_as_early() {
-    let bench = Bench::new();
-    run(&early(&bench, "whole")).unwrap();
-    let last = "ckpt-000000018";
-    let expected = (contents(&bench.path("whole").join(last)), metrics(&bench, "whole"));
-    for step in [1, 5, 6, 7, 12, 13, 17] {
-        let (parts, killed) = (format!("parts-{step}"), format!("killed-{step}"));
-        run(&TrainOptions { stop_at: Some(step), ..early(&bench, &parts) }).unwrap();
-        let options = TrainOptions { save_every: Some(4), ..early(&bench, &killed) };
-        let result = train(&options, &Regression::make, &mut [&mut kill_at(step)], &AtomicBool::new(false));
-        assert!(result.is_err());
-        for name in [parts, killed] {
-            assert_eq!(run(&early(&bench, &name)).unwrap().ending, Ending::EndedEarly, "{name}");
-            let found = (contents(&bench.path(&name).join(last)), metrics(&bench, &name));
-            assert_eq!(found, expected, "{name}");
-        }
-    }
 }
 
 #[test]
@@ -95,7 +36,7 @@ fn evaluation_and_prediction_use_the_mean_of_the_weights() {
     let trained = estimator.evaluate(&splits.validation, &stop, &mut |_, _| {}).unwrap();
     let opened = bench.open("model").unwrap().evaluate(&splits.validation, &stop, &mut |_, _| {}).unwrap();
     assert_eq!(trained, opened);
-    let metrics = String::from_utf8(metrics(&bench, "model")).unwrap();
+    let metrics = fs::read_to_string(bench.path("model/metrics.jsonl")).unwrap();
     let last: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
     assert_eq!(last["loss"], trained.loss, "{last}");
     let checkpoint = bench.path("model/ckpt-000000120");
@@ -137,56 +78,6 @@ fn a_check_on_one_batch_trains_on_that_batch() {
 }
 
 #[test]
-fn a_run_starts_from_another_and_goes_on_without_it() {
-    let bench = Bench::new();
-    run(&bench.options("base")).unwrap();
-    let from = |name: &str| TrainOptions {
-        init_from: Some(bench.path("base")),
-        overrides: Overrides { learning_rate: Some(0.0), weight_decay: Some(0.0), ..Overrides::default() },
-        ..bench.options(name)
-    };
-    // Without a learning rate the weights stay what they were at the start.
-    run(&from("same")).unwrap();
-    let weights = "ckpt-000000015/weights.safetensors";
-    assert_eq!(weights_of(&bench, "same", weights), weights_of(&bench, "base", weights));
-
-    let other = TrainOptions { init_from: Some(bench.path("same")), ..from("same") };
-    assert!(refused(&other).contains("run.init_from (saved"), "another start");
-
-    // Killed before its first checkpoint, it starts from there again; but from nothing else.
-    let killed = train(&from("killed"), &Regression::make, &mut [&mut kill_at(3)], &AtomicBool::new(false));
-    assert!(killed.is_err() && checkpoints(&bench.path("killed")).is_empty());
-    fs::rename(bench.path("base"), bench.path("hidden")).unwrap();
-    run(&TrainOptions { seed: Some(5), ..bench.options("base") }).unwrap();
-    let message = refused(&TrainOptions::new(bench.path("killed")));
-    assert!(message.contains("is no longer the one that the run of"), "{message}");
-    fs::remove_dir_all(bench.path("base")).unwrap();
-    fs::rename(bench.path("hidden"), bench.path("base")).unwrap();
-    run(&TrainOptions::new(bench.path("killed"))).unwrap();
-    assert_eq!(weights_of(&bench, "killed", weights), weights_of(&bench, "base", weights));
-
-    // Once there is a checkpoint, nobody asks for it any more.
-    fs::remove_dir_all(bench.path("base")).unwrap();
-    run(&TrainOptions::new(bench.path("same"))).unwrap();
-}
-
-#[test]
-fn a_network_of_which_nothing_fits_is_refused() {
-    let bench = Bench::new();
-    run(&bench.options("base")).unwrap();
-    // The only layer is the last one, and these are other classes.
-    let options = TrainOptions {
-        data: Some(Source::Mnist),
-        init_from: Some(bench.path("base")),
-        limit: Some(100),
-        ..bench.options("other")
-    };
-    let message = refused(&options);
-    assert!(message.contains("no layer of") && message.contains("give another --init-from"), "{message}");
-    assert!(!bench.path("other").exists());
-}
-
-#[test]
 fn what_a_run_was_told_cannot_change() {
     let bench = Bench::new();
     run(&TrainOptions { stop_at: Some(2), ..bench.options("model") }).unwrap();
@@ -198,4 +89,96 @@ fn what_a_run_was_told_cannot_change() {
     assert!(message.contains("options: recipe.normalise (saved false, asked true);"), "{message}");
     let limit = TrainOptions { limit: Some(20), ..TrainOptions::new(bench.path("model")) };
     assert!(refused(&limit).contains("data.limit (saved none, asked 20)"), "{}", refused(&limit));
+}
+
+/// The check in the program's own place gives way to the next one; a training never does.
+#[test]
+fn a_check_gives_way_to_another_one_and_nothing_else_does() {
+    let bench = Bench::new();
+    let check = |rate, steps| TrainOptions {
+        overfit_batch: Some(true),
+        replace_check: true,
+        overrides: Overrides { learning_rate: Some(rate), ..Overrides::default() },
+        length: Some(Length::Steps(steps)),
+        ..bench.options("check")
+    };
+    run(&check(0.1, 20)).unwrap();
+    let kept = TrainOptions { replace_check: false, ..check(0.2, 10) };
+    assert!(refused(&kept).contains("recipe.learning_rate (saved 0.1, asked 0.2)"), "{}", refused(&kept));
+
+    // What cannot begin takes nothing away.
+    let before = contents(&bench.path("check"));
+    let epochs = TrainOptions { length: Some(Length::Epochs(2)), ..check(0.2, 10) };
+    assert!(refused(&epochs).contains("has no epochs, only steps on the same pictures; give --steps"));
+    assert_eq!(contents(&bench.path("check")), before);
+
+    for (rate, steps) in [(0.2, 10), (0.2, 10)] {
+        let (said, trained) = hear(&check(rate, steps), &Regression::make);
+        assert_eq!(trained.unwrap().global_step, steps);
+        assert!(said[0].contains("gives way to this one"), "{said:?}");
+        assert_eq!(checkpoints(&bench.path("check")), ["ckpt-000000010"]);
+    }
+    run(&TrainOptions { replace_check: false, model_dir: bench.path("fresh").into(), ..check(0.2, 10) })
+        .unwrap();
+    let same = |name: &str| {
+        let mut files = contents(&bench.path(name));
+        files.iter_mut().for_each(|(_, bytes)| *bytes = without_seconds(bytes));
+        files.retain(|(name, _)| name != ".lock" && !name.contains("tfevents"));
+        files
+    };
+    assert_eq!(same("check"), same("fresh"), "as if there had been none before");
+    let event_files =
+        contents(&bench.path("check")).iter().filter(|(name, _)| name.contains("tfevents")).count();
+    assert_eq!(event_files, 1);
+
+    run(&bench.options("model")).unwrap();
+    let before = contents(&bench.path("model"));
+    let message = refused(&TrainOptions { model_dir: bench.path("model").into(), ..check(0.2, 10) });
+    assert!(message.contains("run.overfit_batch (saved false, asked true)"), "{message}");
+    assert_eq!(contents(&bench.path("model")), before);
+}
+
+#[test]
+fn options_without_effect_are_told_of() {
+    let bench = Bench::new();
+    let notes = |name: &str, patience, split| {
+        let overrides = Overrides { early_stop: Some(patience), ..Overrides::default() };
+        let (said, trained) =
+            hear(&TrainOptions { overrides, split, ..bench.options(name) }, &Regression::make);
+        trained.unwrap();
+        said
+    };
+    // Two epochs and a half: the second can be the one that brings nothing new, the third is never complete.
+    assert_eq!(notes("in-time", 1, None), [""; 0]);
+    let [late] = &notes("late", 2, None)[..] else { panic!("one note was expected") };
+    assert!(late.contains("after 2 epochs without a better one cannot end this run of 3"), "{late}");
+    let [split] = &notes("split", 0, Some(SeededSplit::default()))[..] else {
+        panic!("one note was expected")
+    };
+    assert!(split.contains("data.split has no effect"), "{split}");
+}
+
+/// The names of thousands of classes may make a configuration too long to be read again.
+#[test]
+fn a_configuration_that_could_not_be_read_again_is_refused_at_the_start() {
+    let bench = Bench::new();
+    let picture = vgg_data::png(std::path::Path::new("a"), &[0; SIDE * SIDE], SIDE, SIDE, 1).unwrap();
+    for class in 0..4_400 {
+        let name = format!("{class:0>240}");
+        for split in ["train", "val", "test"].iter().take(if class < 2 { 3 } else { 1 }) {
+            let folder = bench.path("many").join(split).join(&name);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("a.png"), &picture).unwrap();
+        }
+    }
+    let options = TrainOptions { data: Some(Source::Folder(bench.path("many"))), ..bench.options("model") };
+    let error = run(&options).err().expect("an error was expected");
+    assert_eq!(error.exit_code(), 65);
+    let message = error.to_string();
+    assert!(message.starts_with("config.toml would have 1"), "{message}");
+    assert!(
+        message.contains("with the names of 4400 classes, but at most 1048576 are read again"),
+        "{message}"
+    );
+    assert!(!bench.path("model").exists());
 }

@@ -208,6 +208,7 @@ impl TrainArguments {
         }
         if self.model_dir.is_none() && options.overfit_batch == Some(true) {
             options.model_dir = OVERFIT_DIR.into();
+            options.replace_check = true;
         }
         Ok(options)
     }
