@@ -16,6 +16,8 @@ pub enum Purpose {
     Dropout = 3,
     /// Changes made to pictures.
     Augmentation = 4,
+    /// Which pictures of a data set are taken when not all are wanted; the position is the picture's.
+    Selection = 5,
 }
 
 /// One stream of random numbers, addressed by position.

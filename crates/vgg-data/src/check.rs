@@ -29,6 +29,8 @@ pub struct Findings {
     pub pictures: [usize; 3],
     /// Why the data cannot be trained with as they are, if so.
     pub unusable: Option<String>,
+    /// What should be known of the way the data were read, such as files that were passed over.
+    pub notes: Vec<String>,
     /// What is wrong with each picture that cannot be read.
     pub unreadable: Vec<String>,
     /// Pictures with the same pixels in two splits: what is learned by heart passes for understood.
@@ -73,7 +75,8 @@ pub struct ClassCount {
 impl Findings {
     /// Whether there is nothing to say.
     pub fn is_clean(&self) -> bool {
-        let Self { unusable, unreadable, across_splits, across_classes, .. } = self;
+        // A note is no fault of the data.
+        let Self { unusable, unreadable, across_splits, across_classes, notes: _, .. } = self;
         let Self { repeated, empty_classes, tiny_classes, imbalance, .. } = self;
         unusable.is_none()
             && unreadable.is_empty()
@@ -98,7 +101,7 @@ pub fn check(source: &Source, options: &DataOptions) -> Result<Findings, DataErr
         return check_pictures(path, &listing, options);
     }
     let splits = open(source, options)?;
-    let mut findings = Findings::default();
+    let mut findings = Findings { notes: splits.notes.clone(), ..Findings::default() };
     findings.look_at(&splits, |split, index| format!("{split} {index}"));
     Ok(findings)
 }
@@ -111,6 +114,7 @@ fn check_pictures(folder: &Path, listing: &Listing, options: &DataOptions) -> Re
     let mut findings = Findings {
         unusable: first.or(plan.check_classes().err().map(|error| error.to_string())),
         unreadable: faults.iter().map(ToString::to_string).collect(),
+        notes: plan.notes.clone(),
         ..Findings::default()
     };
     match splits {

@@ -71,16 +71,13 @@ pub(crate) fn open_archive(path: &Path, name: &str, progress: &Progress) -> Resu
     };
     let length = std::fs::metadata(path).map_err(unreadable)?.len();
     let file = BufReader::with_capacity(1 << 16, File::open(path).map_err(unreadable)?);
-    let mut allowance = length.saturating_mul(USUAL_EXPANSION).saturating_add(MOST_UNPACKED);
-    let mut archive = tar::Archive::new(path, MultiGzDecoder::new(file));
+    let most = length.saturating_mul(USUAL_EXPANSION).saturating_add(MOST_UNPACKED);
+    let mut archive = tar::Archive::new(path, MultiGzDecoder::new(file), most);
     let mut contents: [Option<Vec<u8>>; FILES.len()] = Default::default();
     let mut done = 0;
     while let Some(entry) = archive.next_entry()? {
         let Some(place) = FILES.iter().position(|file| *file == entry.base_name()) else { continue };
-        allowance = allowance.checked_sub(entry.size).ok_or_else(|| {
-            let cause = format!("{} is much larger than its archive", entry.base_name());
-            DataError::invalid(path.display(), cause, FETCH_AGAIN)
-        })?;
+        progress.check("unpacking files")?;
         contents[place] = Some(archive.read_content(&entry)?);
         done += 1;
         let total = FILES.len() as u64;

@@ -4,10 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
+use vgg_arch::random::{Purpose, Random};
 
 use crate::error::DataError;
 use crate::memory;
-use crate::options::SeededSplit;
+use crate::options::{Progress, SeededSplit, Unit};
 use crate::resize::Resizer;
 
 /// Pictures of one size with a label each. Always holds at least one picture, and only labels that
@@ -128,26 +129,28 @@ impl Dataset {
         if self.len() <= most {
             return self;
         }
-        let chosen: Vec<usize> = spread(self.len(), most).collect();
+        let chosen = choose(&self.labels, most);
         let images = chosen.iter().flat_map(|&index| self.image(index)).copied().collect();
         let labels = chosen.iter().map(|&index| self.label(index)).collect();
         Self { images, labels, ..self }
     }
 
-    /// Brings every picture to `[height, width]`, both from 1 to 4096.
-    fn resize(&mut self, [height, width]: [usize; 2]) {
-        let old = [self.height, self.width];
-        if old == [height, width] {
-            return;
-        }
-        let (count, row) = (self.len(), self.width * self.channels);
-        let mut images = Vec::with_capacity(count * height * width * self.channels);
+    /// Brings every picture to `[height, width]`, both from 1 to 4096; calls `each` after every one.
+    fn resize(
+        &mut self,
+        [height, width]: [usize; 2],
+        each: &mut dyn FnMut() -> Result<(), DataError>,
+    ) -> Result<(), DataError> {
+        let (old, row) = ([self.height, self.width], self.width * self.channels);
+        let mut images = Vec::with_capacity(self.len() * height * width * self.channels);
         for picture in self.images.chunks_exact(self.image_size()) {
             let mut resizer = Resizer::new(old, [height, width], self.channels);
             picture.chunks_exact(row).for_each(|row| resizer.push(row));
             images.extend(resizer.finish());
+            each()?;
         }
         (self.images, self.height, self.width) = (images, height, width);
+        Ok(())
     }
 
     fn hash_into(&self, hasher: &mut Sha256) {
@@ -183,7 +186,7 @@ impl Splits {
         Self { name: name.into(), train, validation, test, seeded: None, notes: Vec::new() }
     }
 
-    /// The data with at most `most` pictures in each split, spread evenly over it.
+    /// The data with at most `most` pictures in each split, by [`choose`].
     pub(crate) fn limited(self, most: usize) -> Self {
         let Self { name, train, validation, test, seeded, notes } = self;
         let [train, validation, test] = [train, validation, test].map(|data| data.limited(most));
@@ -203,18 +206,21 @@ impl Splits {
     }
 
     /// The data with every picture brought to `[height, width]`.
-    pub(crate) fn resized(mut self, size: [usize; 2]) -> Result<Self, DataError> {
+    pub(crate) fn resized(mut self, size: [usize; 2], progress: &Progress) -> Result<Self, DataError> {
         let count = Split::ALL.iter().map(|&split| self.get(split).len()).sum();
+        // The pictures as they are lie in memory already, and are not counted as free.
         memory::check(&self.name, count, [size[0], size[1], self.train.channels()])?;
         let (height, width, [new_height, new_width]) = (self.train.height, self.train.width, size);
-        if (height, width) != (new_height, new_width) {
-            self.notes.push(format!(
-                "{}: pictures of {height}x{width} (height x width) were brought to {new_height}x{new_width}",
-                self.name
-            ));
+        if (height, width) == (new_height, new_width) {
+            return Ok(self);
         }
+        self.notes.push(format!(
+            "{}: pictures of {height}x{width} (height x width) were brought to {new_height}x{new_width}",
+            self.name
+        ));
+        let mut counter = progress.counter("resizing pictures", count as u64, Unit::Pictures);
         for data in [&mut self.train, &mut self.validation, &mut self.test] {
-            data.resize(size);
+            data.resize(size, &mut || counter.add(1))?;
         }
         Ok(self)
     }
@@ -280,11 +286,30 @@ impl FromStr for Split {
     }
 }
 
-/// At most `most` of the positions below `count`, spread evenly: data that are sorted by class keep
-/// the shares of their classes.
-pub(crate) fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
-    let chosen = count.min(most);
-    (0..chosen).map(move |index| (index as u128 * count as u128 / chosen as u128) as usize)
+/// The positions of at most `most` of the pictures with these labels, in order. Which ones of a class is
+/// left to chance, the same in every run; how many goes by the share of the class, and while `most` allows,
+/// every class has one at least.
+///
+/// The shares are those of Adams' method of apportionment: after `n` of a class's `count` pictures the next
+/// has the rank `n / count`, and the lowest ranks are taken.
+pub(crate) fn choose(labels: &[u32], most: usize) -> Vec<usize> {
+    /// Any seed will do; another chooses other pictures, and data would no longer be those of a saved run.
+    const SEED: u64 = 1;
+    let random = Random::new(SEED, Purpose::Selection, 0);
+    let mut shuffled: Vec<(u32, u32, usize)> =
+        labels.iter().enumerate().map(|(index, &label)| (label, random.bits(index as u64), index)).collect();
+    shuffled.sort_unstable();
+    let mut ranked = Vec::with_capacity(labels.len());
+    for class in shuffled.chunk_by(|a, b| a.0 == b.0) {
+        // Two ranks of n / count differ by more than 2⁻⁶⁴, since counts are below 2³².
+        let rank = |n: usize| ((n as u128) << 64) / class.len() as u128;
+        ranked.extend(class.iter().enumerate().map(|(n, &(label, _, index))| (rank(n), label, index)));
+    }
+    ranked.sort_unstable();
+    ranked.truncate(most);
+    let mut chosen: Vec<usize> = ranked.into_iter().map(|(.., index)| index).collect();
+    chosen.sort_unstable();
+    chosen
 }
 
 /// The class names "0", "1", … for data that name their classes by number only.
@@ -327,14 +352,55 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_takes_pictures_from_all_over() {
-        assert_eq!(spread(10, 3).collect::<Vec<_>>(), [0, 3, 6]);
-        assert_eq!(spread(3, 10).collect::<Vec<_>>(), [0, 1, 2]);
-        assert_eq!(spread(10, 10).count(), 10);
+    fn a_limit_keeps_the_shares_of_the_classes_and_the_order() {
+        let counts = |labels: &[u32], most| {
+            let chosen = choose(labels, most);
+            assert!(chosen.is_sorted() && chosen.iter().max() < Some(&labels.len()));
+            assert_eq!(chosen, choose(labels, most), "the same again");
+            (0..4).map(|class| chosen.iter().filter(|&&at| labels[at] == class).count()).collect::<Vec<_>>()
+        };
+        // Labels that repeat: every tenth picture would be of one class or two.
+        let periodic: Vec<u32> = (0..1000).map(|index| index % 4).collect();
+        assert_eq!(counts(&periodic, 100), [25; 4]);
+        let sorted: Vec<u32> = (0..1000).map(|index| index / 250).collect();
+        assert_eq!(counts(&sorted, 100), [25; 4]);
+        let uneven: Vec<u32> = (0..1000)
+            .map(|index| {
+                [0, 1, 2, 3]
+                    [usize::from(index >= 600) + usize::from(index >= 990) + usize::from(index == 999)]
+            })
+            .collect();
+        assert_eq!(counts(&uneven, 100), [59, 39, 1, 1]);
+        assert_eq!(counts(&uneven, 4), [1; 4]);
+        assert_eq!(counts(&uneven, 2000), [600, 390, 9, 1]);
+        // Not the first ones of each class.
+        assert!(choose(&sorted, 8).iter().any(|at| at % 250 > 1));
+    }
+
+    #[test]
+    fn a_limited_data_set_has_the_pictures_of_its_labels() {
         let data = Dataset::new((0..8).collect(), vec![0, 0, 1, 1], [1, 2, 1], numbered_classes(2)).unwrap();
         let limited = data.clone().limited(2);
-        assert_eq!((limited.images(), limited.labels()), (&[0, 1, 4, 5][..], &[0, 1][..]));
+        assert_eq!(limited.labels(), [0, 1]);
+        for (index, place) in choose(data.labels(), 2).into_iter().enumerate() {
+            assert_eq!(limited.image(index), data.image(place));
+        }
         assert_eq!(data.clone().limited(9), data);
+    }
+
+    #[test]
+    fn resizing_tells_how_far_it_is_and_can_be_ended() {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static SEEN: AtomicU64 = AtomicU64::new(0);
+        let splits = Splits::new("a", small(), small(), small());
+        let progress = Progress::new(|loading| {
+            assert_eq!((loading.task, loading.total), ("resizing pictures", 6));
+            SEEN.store(loading.done, Ordering::Relaxed);
+        });
+        let resized = splits.clone().resized([2, 2], &progress).unwrap();
+        assert_eq!((resized.test.image_size(), SEEN.load(Ordering::Relaxed)), (12, 6));
+        let error = splits.resized([2, 2], &Progress::default().until(|| true)).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Interrupted);
     }
 
     #[test]

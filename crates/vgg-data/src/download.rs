@@ -17,6 +17,8 @@ use std::env;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
@@ -25,6 +27,9 @@ use crate::error::DataError;
 use crate::known::{File, Known};
 use crate::options::{Loading, Progress, Unit};
 use connection::Connection;
+
+/// From one look at an interrupt to the next.
+const POLL: Duration = Duration::from_millis(100);
 
 /// Broken connections to one mirror that are taken up again, as long as each brought something.
 const MOST_RESUMED: usize = 20;
@@ -108,6 +113,71 @@ fn sha256(path: &Path) -> io::Result<String> {
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// Whether `file` is what has the name `path`.
+#[cfg(unix)]
+fn is_at(file: &fs::File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let number = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    file.metadata()
+        .ok()
+        .map(number)
+        .is_some_and(|number_of| fs::metadata(path).ok().map(number) == Some(number_of))
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &fs::File, path: &Path) -> bool {
+    path.exists()
+}
+
+/// What a transfer has to tell.
+enum News {
+    /// The first byte that comes.
+    Start(u64),
+    /// The next bytes.
+    Piece(Vec<u8>),
+    /// It ended, well or not.
+    End(Result<(), Failure>),
+}
+
+/// Asks for the bytes of a file from `start` on, on a thread of its own: a network may be silent for long,
+/// and an interrupt must not wait for it. The thread gives up when nobody receives any more.
+fn transfer(url: String, start: u64, bytes: u64, patience: Duration) -> Receiver<News> {
+    let (sender, receiver) = mpsc::sync_channel(2);
+    // Without a thread the channel is closed, which says it.
+    let _ = thread::Builder::new().spawn(move || {
+        let end = send_all(&sender, &url, start, bytes, patience);
+        let _ = sender.send(News::End(end));
+    });
+    receiver
+}
+
+fn send_all(
+    sender: &SyncSender<News>,
+    url: &str,
+    start: u64,
+    bytes: u64,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let mut connection = Connection::open(url, start, bytes, patience)?;
+    let mut have = connection.start;
+    let mut wanted = sender.send(News::Start(have)).is_ok();
+    while wanted && have < bytes {
+        let mut piece = vec![0; (bytes - have).min(1 << 16) as usize];
+        let count = connection
+            .reader
+            .read(&mut piece)
+            .map_err(|error| Failure::Broken(format!("the connection broke at byte {have} ({error})")))?;
+        if count == 0 {
+            break;
+        }
+        piece.truncate(count);
+        have += count as u64;
+        wanted = sender.send(News::Piece(piece)).is_ok();
+    }
+    // A stream that ended early says more of it.
+    connection.finish()
+}
+
 /// The fetching of one file.
 struct Download<'a> {
     file: &'a File,
@@ -133,21 +203,56 @@ enum Failure {
 impl Download<'_> {
     fn run(&self) -> Result<(), DataError> {
         let part = self.path.with_file_name(format!("{}.part", self.file.name));
-        let unwritable = |error: io::Error| unwritable(&part, &error);
-        let open = || OpenOptions::new().read(true).append(true).create(true).open(&part);
-        let mut kept = open().map_err(unwritable)?;
-        // Another process may be fetching the same file; when it is done, there is nothing to do.
-        kept.lock().map_err(unwritable)?;
-        if is_right(self.path, self.file) {
-            return Ok(());
+        let mut kept = self.lock(&part)?;
+        let result = if is_right(self.path, self.file) { Ok(()) } else { self.try_mirrors(&part, &mut kept) };
+        // An empty file is of no use to the next try. One that cannot be removed does no harm.
+        if kept.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            let _ = fs::remove_file(&part);
         }
+        result
+    }
+
+    /// The file of what is kept so far, for this process alone. Another may be fetching the same: that is
+    /// waited for.
+    fn lock(&self, part: &Path) -> Result<fs::File, DataError> {
+        let unwritable = |error: io::Error| unwritable(part, &error);
+        let task = &format!("waiting for another process that downloads {}", self.file.name);
+        let total = self.file.bytes;
+        loop {
+            let kept = OpenOptions::new().read(true).append(true).create(true).open(part);
+            let kept = kept.map_err(unwritable)?;
+            let mut waited = false;
+            loop {
+                match kept.try_lock() {
+                    Ok(()) => break,
+                    Err(fs::TryLockError::Error(error)) => return Err(unwritable(error)),
+                    Err(fs::TryLockError::WouldBlock) => waited = true,
+                }
+                // What the other one has so far.
+                let done = kept.metadata().map_or(0, |metadata| metadata.len()).min(total - 1);
+                self.progress.tell(&Loading { task, done, total, unit: Unit::Bytes });
+                self.progress.check(task)?;
+                thread::sleep(POLL);
+            }
+            if waited {
+                self.progress.tell(&Loading { task, done: total, total, unit: Unit::Bytes });
+            }
+            // Whoever had it may have removed or renamed it, and then it is no longer what others see.
+            if !waited || is_at(&kept, part) || is_right(self.path, self.file) {
+                return Ok(kept);
+            }
+        }
+    }
+
+    fn try_mirrors(&self, part: &Path, kept: &mut fs::File) -> Result<(), DataError> {
+        let unwritable = |error: io::Error| unwritable(part, &error);
         let mut failures = Vec::new();
         // Slow mirrors are taken as they are when no other has given the file.
         for slowest in [self.settings.slowest, 0] {
             let mut some_were_slow = false;
             for mirror in &self.settings.mirrors {
-                let cause = match self.from(mirror, &mut kept, slowest) {
-                    Ok(()) => return fs::rename(&part, self.path).map_err(unwritable),
+                let cause = match self.from(mirror, kept, slowest) {
+                    Ok(()) => return fs::rename(part, self.path).map_err(unwritable),
                     Err(Failure::Here(error)) => return Err(error),
                     Err(Failure::Slow(cause)) => {
                         some_were_slow = true;
@@ -211,12 +316,7 @@ impl Download<'_> {
                     Err(Failure::Whole(_)) if before > 0 => kept.set_len(0).map_err(here)?,
                     Err(Failure::Broken(_)) if now > before && tries < MOST_RESUMED => {}
                     Err(failure) => return Err(failure),
-                    // A server that promises less than it has.
-                    Ok(()) if now > before && tries < MOST_RESUMED => {}
-                    Ok(()) => {
-                        let cause = format!("sent {now} bytes, expected {}", self.file.bytes);
-                        return Err(Failure::Broken(cause));
-                    }
+                    Ok(()) => return Err(Failure::Broken("the connection ended too early".into())),
                 }
             }
             tries += 1;
@@ -226,26 +326,40 @@ impl Download<'_> {
     /// Receives what follows the first `start` bytes.
     fn receive(&self, url: &str, start: u64, kept: &mut fs::File, slowest: u64) -> Result<(), Failure> {
         let here = |error: io::Error| Failure::Here(unwritable(self.path, &error));
-        let mut connection = Connection::open(url, start, self.file.bytes, self.settings.patience)?;
-        if connection.start == 0 && start > 0 {
-            kept.set_len(0).map_err(here)?;
-        }
-        let mut have = connection.start;
+        let task = &format!("downloading {}", self.file.name);
+        let news = transfer(url.to_owned(), start, self.file.bytes, self.settings.patience);
+        let (mut first, mut have) = (start, start);
         let (mut window, mut in_window) = (Instant::now(), 0);
-        let mut piece = vec![0; 1 << 16];
-        while have < self.file.bytes {
-            let room = piece.len().min((self.file.bytes - have) as usize);
-            let count = connection
-                .reader
-                .read(&mut piece[..room])
-                .map_err(|error| Failure::Broken(format!("the connection broke at byte {have} ({error})")))?;
-            if count == 0 {
-                break;
-            }
-            kept.write_all(&piece[..count]).map_err(here)?;
-            have += count as u64;
-            in_window += count as u64;
-            let task = &format!("downloading {}", self.file.name);
+        loop {
+            let piece = match news.recv_timeout(POLL) {
+                Ok(News::Start(at)) => {
+                    if at == 0 && start > 0 {
+                        kept.set_len(0).map_err(here)?;
+                    }
+                    (first, have) = (at, at);
+                    continue;
+                }
+                Ok(News::Piece(piece)) => piece,
+                // An answer that is complete and too short is that of another file, such as a page that asks
+                // for a password: nothing of it is kept.
+                Ok(News::End(Ok(()))) if have < self.file.bytes => {
+                    kept.set_len(first).map_err(here)?;
+                    let cause = format!("has a file of {have} bytes, expected {}", self.file.bytes);
+                    return Err(Failure::Refused(cause));
+                }
+                Ok(News::End(end)) => return end,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.progress.check(task).map_err(Failure::Here)?;
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Failure::Broken("there is no thread for it".into()));
+                }
+            };
+            self.progress.check(task).map_err(Failure::Here)?;
+            kept.write_all(&piece).map_err(here)?;
+            have += piece.len() as u64;
+            in_window += piece.len() as u64;
             self.progress.tell(&Loading { task, done: have, total: self.file.bytes, unit: Unit::Bytes });
             let time = window.elapsed();
             if time >= self.settings.window {
@@ -256,8 +370,6 @@ impl Download<'_> {
                 (window, in_window) = (Instant::now(), 0);
             }
         }
-        // A stream that ended early says more of it.
-        connection.finish()
     }
 
     fn check(&self, kept: &mut fs::File) -> Result<(), String> {

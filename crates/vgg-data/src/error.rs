@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Unwritable,
     /// A data set cannot be downloaded now.
     Unavailable,
+    /// Reading was to end early.
+    Interrupted,
     /// The caller asked for something impossible, such as batches of 0 pictures.
     Argument,
 }

@@ -6,7 +6,8 @@
 //! | EMNIST | `emnist-SET-train-…`, `emnist-SET-test-…`, pictures with rows and columns exchanged | bytes; those of `letters` start at 1 |
 //! | QMNIST | `qmnist-train-…`, `qmnist-test-…` | eight integers each, of which the first is the class |
 //!
-//! What comes before `train-` may be anything; several sets may lie in one folder.
+//! What comes before `train-` may be anything, the test pictures may be called `t10k` or `test` in any set,
+//! and several sets may lie in one folder.
 
 use std::path::{Path, PathBuf};
 
@@ -15,11 +16,15 @@ use crate::error::DataError;
 use crate::idx::{Idx, Kind, MOST_UNPACKED, read_idx_within};
 use crate::listing::Listing;
 use crate::names;
+use crate::options::{Progress, Unit};
 
 /// From this many training pictures on, as many as MNIST's are for validation …
 const MANY: usize = 50_000;
 /// … namely so many; with fewer pictures, the first tenth.
 const VALIDATION: usize = 5_000;
+
+/// What the files of test pictures may be called.
+const TEST: [&str; 2] = ["t10k", "test"];
 
 /// How many of so many training pictures, in the order of the files, are for validation.
 pub(crate) fn validation_count(count: usize) -> usize {
@@ -80,8 +85,31 @@ impl Layout {
     pub(crate) fn named(path: &Path) -> Option<Self> {
         let (folder, name) = (path.parent()?, path.file_name()?.to_str()?);
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let layout = Self { folder: folder.to_owned(), prefix: format!("{name}-") };
-        layout.candidates("train-images", "idx3-ubyte").iter().any(|path| path.exists()).then_some(layout)
+        let layouts =
+            ["-", "_", ""].map(|end| Self { folder: folder.to_owned(), prefix: format!("{name}{end}") });
+        layouts.into_iter().find(|layout| layout.has_images("train"))
+    }
+
+    fn has_images(&self, part: &str) -> bool {
+        self.candidates(&format!("{part}-images"), "idx3-ubyte").iter().any(|path| path.exists())
+    }
+
+    /// What the files of this set's test pictures are called.
+    ///
+    /// # Errors
+    /// When there are some of either name.
+    fn test_part(&self) -> Result<&'static str, DataError> {
+        let usual = if self.prefix.is_empty() { TEST[0] } else { TEST[1] };
+        match TEST.map(|part| self.has_images(part)) {
+            [true, true] => Err(DataError::invalid(
+                self.folder.display(),
+                format!("has two files of test pictures: {0}t10k-images and {0}test-images", self.prefix),
+                "remove one of them",
+            )),
+            [true, false] => Ok(TEST[0]),
+            [false, true] => Ok(TEST[1]),
+            [false, false] => Ok(usual),
+        }
     }
 
     /// The paths that a file may have: `NAME-idxR-ubyte` or `NAME.idxR-ubyte`, with or without `.gz`.
@@ -134,10 +162,10 @@ impl Layout {
 }
 
 /// Opens a set; `name` is what the data are called.
-pub(crate) fn open(layout: &Layout, name: &str) -> Result<Splits, DataError> {
+pub(crate) fn open(layout: &Layout, name: &str, progress: &Progress) -> Result<Splits, DataError> {
     let mut allowance = MOST_UNPACKED;
-    let mut train = Part::read(layout, "train", &mut allowance)?;
-    let test = Part::read(layout, if layout.prefix.is_empty() { "t10k" } else { "test" }, &mut allowance)?;
+    let mut train = Part::read(layout, "train", &mut allowance, progress)?;
+    let test = Part::read(layout, layout.test_part()?, &mut allowance, progress)?;
     if train.shape() != test.shape() {
         let ([height, width], [other_height, other_width]) = (train.shape(), test.shape());
         return Err(DataError::invalid(
@@ -207,7 +235,12 @@ struct Part {
 }
 
 impl Part {
-    fn read(layout: &Layout, part: &str, allowance: &mut u64) -> Result<Self, DataError> {
+    fn read(
+        layout: &Layout,
+        part: &str,
+        allowance: &mut u64,
+        progress: &Progress,
+    ) -> Result<Self, DataError> {
         let images_path = layout.find_file(&format!("{part}-images"), &["idx3-ubyte"])?;
         let kinds: &[&str] =
             if layout.prefix == "qmnist-" { &["idx1-ubyte", "idx2-int"] } else { &["idx1-ubyte"] };
@@ -227,7 +260,7 @@ impl Part {
             ));
         }
         if layout.is_emnist() {
-            transpose(&mut images);
+            transpose(&mut images, progress)?;
         }
         Ok(Self { images_path, labels_path, images, labels })
     }
@@ -293,16 +326,19 @@ fn read_labels(path: &Path, first: u8, allowance: &mut u64) -> Result<Vec<u8>, D
 }
 
 /// Exchanges rows and columns of every picture.
-fn transpose(images: &mut Idx) {
+fn transpose(images: &mut Idx, progress: &Progress) -> Result<(), DataError> {
     let [count, height, width] = [0, 1, 2].map(|dimension| images.dimensions[dimension]);
     let mut upright = vec![0; height * width];
+    let mut counter = progress.counter("turning pictures", count as u64, Unit::Pictures);
     for picture in images.values.chunks_exact_mut(height * width) {
         for (position, value) in upright.iter_mut().enumerate() {
             *value = picture[position % height * width + position / height];
         }
         picture.copy_from_slice(&upright);
+        counter.add(1)?;
     }
     images.dimensions = vec![count, width, height];
+    Ok(())
 }
 
 #[cfg(test)]
@@ -312,7 +348,7 @@ mod tests {
     #[test]
     fn rows_and_columns_are_exchanged() {
         let mut images = Idx { dimensions: vec![2, 2, 3], values: (0..12).collect() };
-        transpose(&mut images);
+        transpose(&mut images, &Progress::default()).unwrap();
         assert_eq!(images.dimensions, [2, 3, 2]);
         assert_eq!(images.values, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
     }

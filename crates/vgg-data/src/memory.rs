@@ -1,5 +1,8 @@
 //! Whether pictures fit into the memory, asked before they are read.
 
+use std::fs::read_to_string;
+use std::path::Path;
+
 use crate::error::DataError;
 
 /// What may be taken where the system does not say how much there is.
@@ -58,13 +61,49 @@ pub(crate) fn zeros(subject: &str, bytes: usize) -> Result<Vec<u8>, DataError> {
     Ok(zeros)
 }
 
-/// Three quarters of the memory that the system can give: the rest is for the network.
+/// Three quarters of the memory that the system and a container around this process can give: the rest is
+/// for the network.
 fn available() -> u64 {
     // Linux says it in a line `MemAvailable:   12345 kB`.
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let text = read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kilobytes.map_or(USUAL, |kilobytes| kilobytes.saturating_mul(1024) / 4 * 3)
+    let of_system = kilobytes.map_or(USUAL, |kilobytes| kilobytes.saturating_mul(1024));
+    let groups = read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let of_groups = left_in_groups(Path::new("/sys/fs/cgroup"), &groups);
+    of_groups.map_or(of_system, |bytes| bytes.min(of_system)) / 4 * 3
+}
+
+/// The least that the control groups of a process leave it, if one of them has a limit. `groups` has a line
+/// for each, `0::/path` in version 2 and `4:memory:/path` in version 1; those above it count as well.
+fn left_in_groups(root: &Path, groups: &str) -> Option<u64> {
+    let left = groups.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (kinds, path) = rest.split_once(':')?;
+        let (root, limit, usage) = match kinds {
+            "" => (root.to_owned(), "memory.max", "memory.current"),
+            _ if kinds.split(',').any(|kind| kind == "memory") => {
+                (root.join("memory"), "memory.limit_in_bytes", "memory.usage_in_bytes")
+            }
+            _ => return None,
+        };
+        let path = Path::new(path.trim_start_matches('/'));
+        path.ancestors().filter_map(|group| left_in_group(&root.join(group), limit, usage)).min()
+    });
+    left.min()
+}
+
+/// What a group has left of its limit, where files that are kept in memory but not in use count as free.
+fn left_in_group(group: &Path, limit: &str, usage: &str) -> Option<u64> {
+    // No limit is the word `max`, or a number that no machine has.
+    let number = |name: &str| read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
+    let limit = number(limit)?;
+    let statistics = read_to_string(group.join("memory.stat")).unwrap_or_default();
+    let files = ["total_inactive_file ", "inactive_file "].iter().find_map(|name| {
+        statistics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+    });
+    let used = number(usage).unwrap_or(0).saturating_sub(files.unwrap_or(0));
+    Some(limit.saturating_sub(used))
 }
 
 #[cfg(test)]
@@ -81,6 +120,32 @@ mod tests {
             let error = check_within(1 << 20, "photos", 1, size).unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::Argument);
         }
+    }
+
+    #[test]
+    fn a_container_has_less_than_its_machine() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let left = |groups| left_in_groups(root.path(), groups);
+        assert_eq!(left("0::/a/b\n"), None, "there are no such files");
+        write("a/memory.max", "3000\n");
+        write("a/memory.current", "900\n");
+        write("a/memory.stat", "anon 500\ninactive_file 400\n");
+        write("a/b/memory.max", "max\n");
+        assert_eq!(left("0::/a/b\n"), Some(2500), "what a group above it leaves");
+        write("a/b/memory.max", "1000\n");
+        assert_eq!(left("0::/a/b\n"), Some(1000));
+        assert_eq!(left("0::/\n"), None);
+        write("memory/memory.limit_in_bytes", "700\n");
+        write("memory/memory.usage_in_bytes", "800\n");
+        write("memory/memory.stat", "inactive_file 1\ntotal_inactive_file 300\n");
+        // A container often sees the name of its group on the machine, and only its own files.
+        assert_eq!(left("5:cpu,cpuacct:/x\n4:memory:/docker/123\n"), Some(200));
+        assert_eq!(left("nonsense\n5:cpu:/a/b\n"), None);
     }
 
     #[test]

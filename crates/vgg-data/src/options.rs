@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::DataError;
+use crate::error::{DataError, ErrorKind};
 
 /// How a data set is opened. The default takes all pictures as they are.
 #[derive(Clone, Debug, Default)]
@@ -15,11 +15,15 @@ pub struct DataOptions {
     /// folder that differ in size, or are longer than 256 pixels on a side, are brought to 64x64 by
     /// default.
     pub image_size: Option<[usize; 2]>,
-    /// At most so many pictures of each split, spread evenly over it.
+    /// Values per pixel that the pictures of a folder are brought to, 1 for grey and 3 for colour; by default
+    /// colour if one of them has colour. Other data keep what they have.
+    pub channels: Option<usize>,
+    /// At most so many pictures of each split: some by chance of every class, the same ones each time, as
+    /// many as its share.
     pub limit: Option<usize>,
     /// How validation and test are taken from the training pictures of a picture folder that has none.
     pub split: SeededSplit,
-    /// Who is told how far reading has come.
+    /// Who is told how far reading has come, and may end it.
     pub progress: Progress,
 }
 
@@ -86,29 +90,84 @@ pub enum Unit {
     Bytes,
 }
 
-/// Who is told of [`Loading`]; nobody by default. May be called from several threads.
+/// Who is told of [`Loading`], nobody by default, and whether it is to end. May be called from several threads.
 #[derive(Clone, Default)]
-pub struct Progress(Option<Arc<Listener>>);
+pub struct Progress {
+    listener: Option<Arc<Listener>>,
+    stop: Option<Arc<Stop>>,
+}
 
 type Listener = dyn Fn(&Loading<'_>) + Send + Sync;
+type Stop = dyn Fn() -> bool + Send + Sync;
 
 impl Progress {
     /// Calls `listener` now and then while data are read.
     pub fn new(listener: impl Fn(&Loading<'_>) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(listener)))
+        Self { listener: Some(Arc::new(listener)), stop: None }
+    }
+
+    /// The same, and reading ends with [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted) soon after
+    /// `stop` says so.
+    pub fn until(self, stop: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { stop: Some(Arc::new(stop)), ..self }
     }
 
     /// Tells the listener, if there is one.
     pub fn tell(&self, loading: &Loading<'_>) {
-        if let Some(listener) = &self.0 {
+        if let Some(listener) = &self.listener {
             listener(loading);
         }
+    }
+
+    /// Fails when reading is to end; `task` is what it ends in.
+    pub(crate) fn check(&self, task: &str) -> Result<(), DataError> {
+        match &self.stop {
+            Some(stop) if stop() => Err(DataError::new(
+                ErrorKind::Interrupted,
+                task,
+                "interrupted",
+                "what was downloaded is kept; the same command goes on",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts up to `total`, and tells of it now and then.
+    pub(crate) fn counter<'a>(&'a self, task: &'a str, total: u64, unit: Unit) -> Counter<'a> {
+        Counter { progress: self, loading: Loading { task, done: 0, total, unit }, next: 0 }
     }
 }
 
 impl fmt::Debug for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Progress(a listener)" } else { "Progress(nobody)" })
+        f.write_str(if self.listener.is_some() { "Progress(a listener)" } else { "Progress(nobody)" })
+    }
+}
+
+/// How far one task has come.
+pub(crate) struct Counter<'a> {
+    progress: &'a Progress,
+    loading: Loading<'a>,
+    /// When to tell of it again.
+    next: u64,
+}
+
+impl Counter<'_> {
+    /// Reports of a task.
+    const REPORTS: u64 = 500;
+
+    /// Counts what was done.
+    ///
+    /// # Errors
+    /// When reading is to end.
+    pub(crate) fn add(&mut self, done: u64) -> Result<(), DataError> {
+        self.loading.done += done;
+        if self.loading.done >= self.next || self.loading.done == self.loading.total {
+            self.next = self.loading.done + self.loading.total.div_ceil(Self::REPORTS);
+            self.progress.tell(&self.loading);
+            self.progress.check(self.loading.task)?;
+        }
+        Ok(())
     }
 }
 

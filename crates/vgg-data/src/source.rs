@@ -32,6 +32,21 @@ pub enum Source {
     Folder(PathBuf),
 }
 
+/// All names, and the one that is most like `text` if that may be a slip.
+pub(crate) fn names_near(text: &str) -> (String, Option<&'static str>) {
+    /// Two letters exchanged are one slip.
+    const SLIPS: usize = 2;
+    let letters = |text: &str| -> String {
+        // A path may be endless, and the comparison takes the product of both lengths.
+        text.chars().filter(|c| c.is_alphanumeric()).take(40).collect::<String>().to_lowercase()
+    };
+    let text = letters(text);
+    let slips = |named: &Named| strsim::damerau_levenshtein(&text, &letters(named.name));
+    let nearest = NAMED.iter().min_by_key(|named| slips(named)).filter(|named| slips(named) <= SLIPS);
+    let names: Vec<&str> = NAMED.iter().map(|named| named.name).collect();
+    (names.join(", "), nearest.map(|named| named.name))
+}
+
 /// A data set that has a name.
 #[derive(Debug)]
 pub struct Named {
@@ -93,7 +108,9 @@ impl fmt::Display for Source {
 /// # Errors
 /// [`ErrorKind::Unreadable`](crate::ErrorKind::Unreadable) when files are missing or cannot be
 /// read, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when they are not what they should be,
-/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when they cannot be downloaded.
+/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when they cannot be downloaded,
+/// [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted) when [`Progress::until`](crate::Progress::until)
+/// ends it.
 pub fn open(source: &Source, options: &DataOptions) -> Result<Splits, DataError> {
     if options.limit == Some(0) {
         return Err(DataError::argument("limit", "0 pictures", "give at least 1, or leave it out"));
@@ -110,7 +127,7 @@ pub fn open(source: &Source, options: &DataOptions) -> Result<Splits, DataError>
         None => splits,
     };
     match options.image_size {
-        Some(size) => splits.resized(size),
+        Some(size) => splits.resized(size, &options.progress),
         None => Ok(splits),
     }
 }
@@ -132,6 +149,26 @@ mod tests {
             assert_eq!(source.to_string(), text);
         }
         assert!("".parse::<Source>().unwrap_err().to_string().contains("use mnist, or give a folder"));
+    }
+
+    #[test]
+    fn a_name_with_a_slip_has_a_nearest_one() {
+        for (slip, nearest) in [
+            ("minst", Some("mnist")),
+            ("MNIST", Some("mnist")),
+            ("fashionmnist", Some("fashion-mnist")),
+            ("Fashion_MNIST", Some("fashion-mnist")),
+            ("k-mnist", Some("kmnist")),
+            ("CIFAR10", Some("cifar-10")),
+            ("digits", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                names_near(slip),
+                ("mnist, fashion-mnist, kmnist, cifar-10".into(), nearest),
+                "{slip}"
+            );
+        }
     }
 
     #[test]

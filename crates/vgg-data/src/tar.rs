@@ -23,6 +23,8 @@ pub(crate) struct Archive<'a, R> {
     reader: R,
     /// Bytes up to the next header.
     rest: u64,
+    /// Bytes that may come yet, with those that are passed over: they must be unpacked, too.
+    allowance: u64,
 }
 
 /// A file in an archive.
@@ -40,8 +42,9 @@ impl Entry {
 }
 
 impl<'a, R: Read> Archive<'a, R> {
-    pub(crate) fn new(path: &'a Path, reader: R) -> Self {
-        Self { path, reader, rest: 0 }
+    /// An archive of at most `most` bytes.
+    pub(crate) fn new(path: &'a Path, reader: R, most: u64) -> Self {
+        Self { path, reader, rest: 0, allowance: most }
     }
 
     /// The next file; folders and the like are passed over.
@@ -64,7 +67,12 @@ impl<'a, R: Read> Archive<'a, R> {
             }
             let size =
                 octal(&header[SIZE]).ok_or_else(|| self.invalid("a size in the archive is no number"))?;
+            // Of twelve octal digits this cannot overflow.
             self.rest = size.next_multiple_of(BLOCK as u64);
+            self.allowance = self
+                .allowance
+                .checked_sub(self.rest + BLOCK as u64)
+                .ok_or_else(|| self.invalid("what is packed is much larger than the archive"))?;
             if matches!(header[KIND], 0 | b'0') {
                 let name = header[NAME].split(|&byte| byte == 0).next().unwrap_or_default();
                 return Ok(Some(Entry { name: String::from_utf8_lossy(name).into_owned(), size }));

@@ -135,8 +135,11 @@ fn missing_files_and_folders_are_named() {
     ] {
         let error = open_folder(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unreadable);
-        let expected =
-            format!("{}: {cause}; give a folder with four IDX files, or use mnist", path.display());
+        let expected = format!(
+            "{}: {cause}; give a folder with four IDX files or of pictures, or use mnist, fashion-mnist, kmnist, \
+             cifar-10",
+            path.display()
+        );
         assert_eq!(error.to_string(), expected);
     }
 
@@ -146,6 +149,43 @@ fn missing_files_and_folders_are_named() {
     let error = read_idx(&folder.path().join("none"), 1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreadable);
     assert!(error.to_string().contains("none: No such file"), "{error}");
+}
+
+#[test]
+fn a_name_that_nothing_has_is_answered_with_those_there_are() {
+    let message = |name: &str| open_folder(Path::new(name)).unwrap_err().to_string();
+    assert_eq!(
+        message("minst"),
+        "minst: there is no such folder; give a folder with four IDX files or of pictures, or use mnist, \
+         fashion-mnist, kmnist, cifar-10 (did you mean mnist?)"
+    );
+    assert!(!message("elsewhere").contains("mean"));
+}
+
+#[test]
+fn test_pictures_may_be_called_either_way_in_any_set() {
+    let plain = folder(&files());
+    let expected = open_folder(plain.path()).unwrap().fingerprint();
+    for (prefix, test) in [("fashion-", "t10k"), ("a_", "test"), ("", "test"), ("x", "t10k")] {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in NAMES.iter().zip(files()) {
+            let name = format!("{prefix}{}", name.replace("t10k", test));
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let name = prefix.trim_end_matches(['-', '_']);
+        let named = (!name.is_empty()).then(|| folder.path().join(name));
+        for path in [Some(folder.path().to_owned()), named].iter().flatten() {
+            let splits = open_folder(path).unwrap_or_else(|error| panic!("{prefix} {test}: {error}"));
+            assert_eq!(splits.fingerprint(), expected);
+        }
+        let more = format!("{prefix}{}-images-idx3-ubyte", if test == "test" { "t10k" } else { "test" });
+        fs::write(folder.path().join(more), "").unwrap();
+        let message = open_folder(folder.path()).unwrap_err().to_string();
+        assert!(
+            message.contains(&format!("{prefix}t10k-images and {prefix}test-images; remove")),
+            "{message}"
+        );
+    }
 }
 
 #[test]

@@ -5,12 +5,13 @@ mod support;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use support::{message, read};
 use tempfile::TempDir;
-use vgg_data::Splits;
+use vgg_data::{DataOptions, Progress, Source, Splits, open};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -48,6 +49,13 @@ fn emnist_pictures_lie_on_their_side() {
     emnist(folder.path(), "balanced", 0);
     let splits = read(folder.path()).unwrap();
     assert_eq!(splits.train.image(0), [0, 2, 1, 3], "rows and columns are exchanged");
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let listener = told.clone();
+    let progress =
+        Progress::new(move |loading| listener.lock().unwrap().push((loading.task.to_owned(), loading.done)));
+    let source = Source::Folder(folder.path().to_owned());
+    open(&source, &DataOptions { progress, ..DataOptions::default() }).unwrap();
+    assert_eq!(told.lock().unwrap().last(), Some(&("turning pictures".to_owned(), 4)));
     assert_eq!([splits.train.len(), splits.validation.len(), splits.test.len()], [36, 4, 4]);
     assert_eq!(splits.train.class_names(), ["0", "1"]);
     fs::write(folder.path().join("emnist-balanced-mapping.txt"), "0 65\n1 97\n").unwrap();
@@ -220,6 +228,10 @@ fn cifar_10_is_read_from_its_folder_the_one_around_it_and_its_archive() {
         (gzip(&whole[..100]), "the archive ends too early"),
         (gzip(&[1; 512]), "a header in the archive is damaged"),
         (gzip(&whole)[..1000].to_vec(), "the archive ends too early"),
+        (
+            gzip(&archive(&[&[("zeros", vec![0; 64 << 20])], &borrowed[..]].concat())),
+            "what is packed is much larger than the archive",
+        ),
         (b"<html>not found</html>".to_vec(), "the packed data are damaged"),
         (vec![], "the archive ends too early"),
     ] {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use support::{message, read};
 use tempfile::TempDir;
-use vgg_data::{DataOptions, Loading, Progress, SeededSplit, Source, Splits, open, write_png};
+use vgg_data::{DataOptions, ErrorKind, Loading, Progress, SeededSplit, Source, Splits, open, write_png};
 
 /// Writes a picture whose pixels are all `value`.
 fn grey(path: &Path, value: u8, [height, width]: [usize; 2]) {
@@ -43,9 +43,14 @@ fn values(splits: &Splits) -> [BTreeSet<u8>; 3] {
 
 #[test]
 fn folders_for_all_three_splits_are_taken_as_they_are() {
-    for validation in ["val", "validation"] {
+    for [train, validation, test] in [
+        ["train", "val", "test"],
+        ["train", "validation", "test"],
+        ["Train", "VALID", "Testing"],
+        ["training", "Val", "TEST"],
+    ] {
         let folder = TempDir::new().unwrap();
-        animals(folder.path(), &["train", validation, "test"]);
+        animals(folder.path(), &[train, validation, test]);
         let splits = read(folder.path()).unwrap();
         assert_eq!((lengths(&splits), splits.seeded), ([20; 3], None));
         assert_eq!(splits.train.class_names(), ["cat", "dog"]);
@@ -126,7 +131,9 @@ fn the_size_is_that_of_all_pictures_or_a_usual_one_or_the_one_wanted() {
     };
     animals(folder.path(), &["train"]);
     assert_eq!(size(None), ([2, 2], vec![]));
-    assert_eq!(size(Some([3, 5])), ([3, 5], vec![]));
+    assert_eq!(size(Some([2, 2])), ([2, 2], vec![]));
+    let note = "the pictures are 2x2 (height x width) and were brought to 3x5";
+    assert_eq!(size(Some([3, 5])), ([3, 5], vec![note.to_owned()]));
     grey(&folder.path().join("train/cat/x.png"), 7, [4, 3]);
     let (mixed, notes) = size(None);
     assert_eq!(mixed, [64, 64]);
@@ -134,6 +141,7 @@ fn the_size_is_that_of_all_pictures_or_a_usual_one_or_the_one_wanted() {
         notes[0].starts_with("the pictures have 2 sizes (height x width) and were brought to 64x64"),
         "{notes:?}"
     );
+    assert!(size(Some([9, 9])).1[0].ends_with("have 2 sizes (height x width) and were brought to 9x9"));
     let large = TempDir::new().unwrap();
     for index in 0..3 {
         for class in ["a", "b"] {
@@ -149,11 +157,61 @@ fn the_size_is_that_of_all_pictures_or_a_usual_one_or_the_one_wanted() {
 fn a_limit_takes_some_of_every_class() {
     let folder = TempDir::new().unwrap();
     animals(folder.path(), &["train", "val", "test"]);
-    // A picture that is not chosen is not read.
-    fs::write(folder.path().join("train/cat/1.png"), "no picture").unwrap();
     let options = DataOptions { limit: Some(4), ..DataOptions::default() };
-    let splits = open(&Source::Folder(folder.path().to_owned()), &options).unwrap();
+    let limited = || open(&Source::Folder(folder.path().to_owned()), &options).unwrap();
+    let splits = limited();
     assert_eq!((lengths(&splits), splits.train.labels()), ([4; 3], &[0, 0, 1, 1][..]));
+    // A picture that is not chosen is not read.
+    let other = (0..10).find(|value| !splits.train.images().contains(value)).unwrap();
+    fs::write(folder.path().join(format!("train/cat/{other}.png")), "no picture").unwrap();
+    assert_eq!(limited().fingerprint(), splits.fingerprint());
+}
+
+#[test]
+fn grey_or_colour_is_as_wanted_with_a_note() {
+    let folder = TempDir::new().unwrap();
+    animals(folder.path(), &["train", "val", "test"]);
+    let open = |channels| {
+        let options = DataOptions { channels, ..DataOptions::default() };
+        open(&Source::Folder(folder.path().to_owned()), &options)
+    };
+    let grey = open(Some(1)).unwrap();
+    assert_eq!((grey.train.channels(), grey.notes.len()), (1, 0));
+    let colours = open(Some(3)).unwrap();
+    assert_eq!((colours.train.channels(), colours.train.image(1)), (3, &[1; 12][..]));
+    assert_eq!(colours.notes, ["the pictures are grey and were given three equal channels"]);
+    colour(&folder.path().join("test/dog/x.png"), [255, 0, 0]);
+    let splits = open(Some(1)).unwrap();
+    assert_eq!((splits.test.channels(), splits.test.image(20)), (1, &[54; 4][..]));
+    assert_eq!(splits.notes, ["the pictures have colour and were made grey, as was wanted"]);
+    assert_eq!(open(Some(3)).unwrap().notes, [""; 0]);
+    assert_eq!(open(Some(2)).unwrap_err().kind(), ErrorKind::Argument);
+}
+
+#[test]
+fn reading_ends_when_it_is_to() {
+    let folder = TempDir::new().unwrap();
+    animals(folder.path(), &["train", "val", "test"]);
+    let source = Source::Folder(folder.path().to_owned());
+    let options = DataOptions { progress: Progress::default().until(|| true), ..DataOptions::default() };
+    assert_eq!(open(&source, &options).unwrap_err().kind(), ErrorKind::Interrupted);
+    assert_eq!(vgg_data::check::check(&source, &options).unwrap().unreadable.len(), 0);
+}
+
+#[test]
+fn folders_beside_those_of_the_splits_are_named() {
+    let folder = TempDir::new().unwrap();
+    animals(folder.path(), &["train", "val", "test", "dev", "more"]);
+    let notes = read(folder.path()).unwrap().notes;
+    assert_eq!(notes.len(), 2);
+    for (note, name) in notes.iter().zip(["dev", "more"]) {
+        assert!(
+            note.ends_with(&format!("{name}: a folder that is neither train, val nor test; passed over"))
+        );
+    }
+    let findings =
+        vgg_data::check::check(&Source::Folder(folder.path().to_owned()), &DataOptions::default()).unwrap();
+    assert_eq!(findings.notes, notes);
 }
 
 #[test]
@@ -170,7 +228,8 @@ fn hidden_files_are_nothing_and_others_are_passed_over_with_a_note() {
     fs::create_dir(folder.path().join("train/dog/more")).unwrap();
     let notes = read(folder.path()).unwrap().notes;
     assert_eq!(notes.len(), 1);
-    assert!(notes[0].contains("notes.txt: no PNG or JPEG file; passed over, with 2 others"), "{notes:?}");
+    let note = "notes.txt: no PNG or JPEG file of a class; passed over, with 2 others";
+    assert!(notes[0].contains(note), "{notes:?}");
 }
 
 #[test]
@@ -223,6 +282,17 @@ fn folders_that_are_laid_out_wrongly_are_refused() {
     refused(
         &|folder| fs::create_dir(folder.join("validation")).unwrap(),
         "has the folders val and validation",
+    );
+    refused(
+        &|folder| fs::create_dir(folder.join("TEST")).unwrap(),
+        "has the folders TEST and test, which mean the same; remove one",
+    );
+    refused(
+        &|folder| {
+            fs::remove_dir_all(folder.join("test")).unwrap();
+            (0..3).for_each(|index| grey(&folder.join(format!("test/{index}.png")), index, [2, 2]));
+        },
+        "test: 3 pictures lie in it directly, so that their classes are not known; put those of each class",
     );
     refused(
         &|folder| fs::create_dir(folder.join("train/bird")).unwrap(),

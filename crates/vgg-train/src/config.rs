@@ -182,9 +182,10 @@ impl Config {
 
     /// How the data of this run are opened, so that its pictures are those of the network.
     pub fn data_options(&self) -> DataOptions {
-        let Shape { height, width, .. } = self.network.input;
+        let Shape { height, width, channels } = self.network.input;
         DataOptions {
             image_size: Some([height, width]),
+            channels: Some(channels),
             limit: self.data.limit,
             split: self.data.split.unwrap_or_default(),
             ..DataOptions::default()

@@ -121,6 +121,7 @@ fn data_exit_code(kind: vgg_data::ErrorKind) -> u8 {
         vgg_data::ErrorKind::Unreadable | vgg_data::ErrorKind::Invalid => 65,
         vgg_data::ErrorKind::Unwritable => 73,
         vgg_data::ErrorKind::Unavailable => 74,
+        vgg_data::ErrorKind::Interrupted => 130,
     }
 }
 

@@ -199,6 +199,7 @@ impl TrainOptions {
             limit: self.limit.or(saved.limit),
             split: self.split.unwrap_or(saved.split),
             progress: self.loading.clone(),
+            ..saved
         }
     }
 

@@ -296,6 +296,65 @@ fn two_at_a_time_fetch_it_once() {
 }
 
 #[test]
+fn a_page_in_place_of_the_file_is_not_kept() {
+    // Without a length, so that only its end shows how short it is.
+    let page: Behaviour =
+        |_, stream| stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<html>log in</html>");
+    let (folder, portal) = (TempDir::new().unwrap(), Server::new(page));
+    let message = download(&folder, &[&portal]).unwrap_err().to_string();
+    assert!(message.contains("has a file of 19 bytes, expected 300000"), "{message}");
+    assert_eq!(fs::read_dir(folder.path().join("things")).unwrap().count(), 0, "no empty file is left");
+    let (portal, server) = (Server::new(page), Server::new(good));
+    download(&folder, &[&portal, &server]).unwrap();
+    check_whole(&folder);
+    assert_eq!(server.starts(), [0]);
+}
+
+#[test]
+fn an_interrupt_ends_it_soon_and_keeps_what_is_there() {
+    let silent: Behaviour = |request, stream| {
+        answer(request, stream, &content(), 100_000)?;
+        thread::sleep(Duration::from_secs(30));
+        Ok(())
+    };
+    let (folder, server) = (TempDir::new().unwrap(), Server::new(silent));
+    let things = folder.path().join("things/things.gz.part");
+    let part = things.clone();
+    let has_some = move || fs::metadata(&part).is_ok_and(|metadata| metadata.len() == 100_000);
+    let patient = Settings {
+        patience: Duration::from_secs(60),
+        window: Duration::from_secs(60),
+        ..settings(&folder, &[&server])
+    };
+    let start = Instant::now();
+    let error = fetch("things", &[file()], &patient, &Progress::default().until(has_some)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert!(start.elapsed() < Duration::from_secs(20), "it did not wait for the server");
+    assert_eq!(fs::read(things).unwrap(), content()[..100_000]);
+}
+
+#[test]
+fn who_waits_for_another_process_is_told_and_can_be_interrupted() {
+    let (folder, server) = (TempDir::new().unwrap(), Server::new(good));
+    keep_part(&folder, &content()[..1000]);
+    let other = fs::File::open(folder.path().join("things/things.gz.part")).unwrap();
+    other.lock().unwrap();
+    let told = Arc::new(Mutex::new(None));
+    let (listener, seen) = (told.clone(), told.clone());
+    let progress = Progress::new(move |loading: &Loading<'_>| {
+        *listener.lock().unwrap() = Some((loading.task.to_owned(), loading.done));
+    });
+    let progress = progress.until(move || seen.lock().unwrap().is_some());
+    let error = fetch("things", &[file()], &settings(&folder, &[&server]), &progress).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    let expected = ("waiting for another process that downloads things.gz".to_owned(), 1000);
+    assert_eq!(*told.lock().unwrap(), Some(expected));
+    drop(other);
+    download(&folder, &[&server]).unwrap();
+    check_whole(&folder);
+}
+
+#[test]
 fn a_folder_that_cannot_be_made_is_named() {
     let (folder, server) = (TempDir::new().unwrap(), Server::new(good));
     fs::write(folder.path().join("things"), "a file").unwrap();

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::dataset::spread;
+use crate::dataset::choose;
 use crate::error::{DataError, shown};
 use crate::listing::Listing;
 use crate::names;
 use crate::options::{DataOptions, SeededSplit};
 
 const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
-const TRAIN: &str = "train";
-const VALIDATION: [&str; 2] = ["val", "validation"];
-const TEST: &str = "test";
+/// What the folders of the splits may be called, in small letters or capitals.
+const TRAIN: &[&str] = &["train", "training"];
+const VALIDATION: &[&str] = &["val", "valid", "validation"];
+const TEST: &[&str] = &["test", "testing"];
 
 /// Whether a folder is one of pictures: it has folders, which hold the classes or the splits.
 pub(crate) fn is_one(listing: &Listing) -> bool {
@@ -51,7 +52,8 @@ impl Plan {
         let mut plan = Found::new(folder, listing)?.plan(folder, &options.split)?;
         if let Some(most) = options.limit {
             for part in &mut plan.parts {
-                *part = spread(part.len(), most).map(|index| part[index].clone()).collect();
+                let labels: Vec<u32> = part.iter().map(|picture| picture.label).collect();
+                *part = choose(&labels, most).into_iter().map(|index| part[index].clone()).collect();
             }
         }
         Ok(plan)
@@ -81,8 +83,19 @@ struct Classes {
 }
 
 impl Classes {
+    /// The classes in the folder of one split.
     fn read(folder: &Path) -> Result<Self, DataError> {
-        Self::of(folder, &Listing::read(folder)?)
+        let listing = Listing::read(folder)?;
+        let pictures = listing.files.iter().filter(|file| is_picture(Path::new(file))).count();
+        if pictures > 0 && listing.folders.is_empty() {
+            return Err(DataError::invalid(
+                folder.display(),
+                format!("{pictures} pictures lie in it directly, so that their classes are not known"),
+                "put those of each class into a folder of its own; or move this folder elsewhere, and see with vgg \
+                 predict what they show",
+            ));
+        }
+        Self::of(folder, &listing)
     }
 
     fn of(folder: &Path, listing: &Listing) -> Result<Self, DataError> {
@@ -143,27 +156,23 @@ struct Found {
     train: Classes,
     validation: Option<Classes>,
     test: Option<Classes>,
+    /// Folders beside those of the splits.
+    others: Vec<PathBuf>,
 }
 
 impl Found {
     fn new(folder: &Path, listing: &Listing) -> Result<Self, DataError> {
-        if !listing.has_folder(TRAIN) {
-            return Ok(Self { train: Classes::of(folder, listing)?, validation: None, test: None });
-        }
-        let names = VALIDATION.into_iter().filter(|name| listing.has_folder(name)).collect::<Vec<_>>();
-        if names.len() > 1 {
-            return Err(DataError::invalid(
-                folder.display(),
-                format!("has the folders {}, which mean the same", names.join(" and ")),
-                "remove one of them",
-            ));
-        }
-        let read = |name: &str| Classes::read(&folder.join(name));
-        Ok(Self {
-            train: read(TRAIN)?,
-            validation: names.first().map(|name| read(name)).transpose()?,
-            test: listing.has_folder(TEST).then(|| read(TEST)).transpose()?,
-        })
+        let called = |names| split_folder(folder, listing, names);
+        let Some(train) = called(TRAIN)? else {
+            let train = Classes::of(folder, listing)?;
+            return Ok(Self { train, validation: None, test: None, others: Vec::new() });
+        };
+        let (validation, test) = (called(VALIDATION)?, called(TEST)?);
+        let all = listing.folders.iter().map(|name| folder.join(name));
+        let known = |path: &PathBuf| [Some(&train), validation.as_ref(), test.as_ref()].contains(&Some(path));
+        let others = all.filter(|path| !known(path)).collect();
+        let read = |path: Option<PathBuf>| path.map(|path| Classes::read(&path)).transpose();
+        Ok(Self { train: Classes::read(&train)?, validation: read(validation)?, test: read(test)?, others })
     }
 
     fn plan(self, folder: &Path, split: &SeededSplit) -> Result<Plan, DataError> {
@@ -216,9 +225,31 @@ impl Found {
         let count: usize = found.iter().flatten().map(|classes| classes.passed_over).sum();
         let first = found.iter().flatten().find_map(|classes| classes.first_passed_over.as_ref());
         let note = |first: &PathBuf| {
-            format!("{}: no PNG or JPEG file; passed over, with {} others", shown(first.display()), count - 1)
+            format!(
+                "{}: no PNG or JPEG file of a class; passed over, with {} others",
+                shown(first.display()),
+                count - 1
+            )
         };
-        first.map(note).into_iter().collect()
+        let others = self.others.iter().map(|path| {
+            format!("{}: a folder that is neither train, val nor test; passed over", shown(path.display()))
+        });
+        first.map(note).into_iter().chain(others).collect()
+    }
+}
+
+/// The folder in `folder` that has one of these names, if there is one.
+fn split_folder(folder: &Path, listing: &Listing, names: &[&str]) -> Result<Option<PathBuf>, DataError> {
+    let is_one = |name: &&str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let found: Vec<&str> = listing.folders.iter().filter_map(|name| name.to_str()).filter(is_one).collect();
+    match found[..] {
+        [] => Ok(None),
+        [name] => Ok(Some(folder.join(name))),
+        _ => Err(DataError::invalid(
+            folder.display(),
+            format!("has the folders {}, which mean the same", found.join(" and ")),
+            "remove one of them",
+        )),
     }
 }
 

@@ -8,7 +8,7 @@ use std::thread;
 use super::plan::{Picture, Plan};
 use super::{LARGEST_SIDE, USUAL_SIZE};
 use crate::dataset::{Dataset, Splits};
-use crate::error::DataError;
+use crate::error::{DataError, ErrorKind};
 use crate::listing::Listing;
 use crate::memory;
 use crate::options::{DataOptions, Loading, Progress, Unit};
@@ -53,11 +53,8 @@ impl Plan {
     ) -> Result<Splits, DataError> {
         let headers = self.read_headers(&options.progress, &mut faults)?;
         let all = || headers.iter().flatten();
-        let [height, width] = match options.image_size {
-            Some(size) => size,
-            None => self.choose_size(all()),
-        };
-        let channels = if all().any(|header| header.channels == 3) { 3 } else { 1 };
+        let [height, width] = self.choose_size(all(), options.image_size);
+        let channels = self.choose_channels(all(), options.channels)?;
         let bytes = memory::check(name, all().count(), [height, width, channels])?;
 
         let reader = Reader::new("reading pictures", &options.progress, all().count());
@@ -66,6 +63,7 @@ impl Plan {
             let mut pixels = memory::zeros(name, part.len() * bytes)?;
             let items = part.iter().zip(headers).zip(pixels.chunks_exact_mut(bytes));
             let failed = reader.run(items, faults.is_none(), |((picture, header), place)| {
+                options.progress.check(reader.task)?;
                 reader.alone_if(header.memory > LARGE, || {
                     let (read, _) = picture::read_picture(&picture.path, height, width, channels)?;
                     place.copy_from_slice(&read);
@@ -101,6 +99,7 @@ impl Plan {
         for (part, headers) in self.parts.iter_mut().zip(&mut headers) {
             let mut found: Vec<Option<Header>> = vec![None; part.len()];
             let failed = reader.run(part.iter().zip(&mut found), faults.is_none(), |(picture, place)| {
+                progress.check(reader.task)?;
                 // What has no length cannot be read; reading says why.
                 let length = std::fs::metadata(&picture.path).map_or(0, |metadata| metadata.len());
                 let header = || picture::read_header(&picture.path);
@@ -113,22 +112,56 @@ impl Plan {
         Ok(headers)
     }
 
-    /// The size that the pictures have in common; when there is none or it is too large, another, with a
-    /// note.
-    fn choose_size<'a>(&mut self, headers: impl Iterator<Item = &'a Header>) -> [usize; 2] {
+    /// The size that is wanted, or that the pictures have in common; when there is none or it is too large,
+    /// another. With a note when pictures are changed.
+    fn choose_size<'a>(
+        &mut self,
+        headers: impl Iterator<Item = &'a Header>,
+        wanted: Option<[usize; 2]>,
+    ) -> [usize; 2] {
         let mut sizes: Vec<[usize; 2]> = headers.map(|header| header.size).collect();
         sizes.sort_unstable();
         sizes.dedup();
-        let [height, width] = USUAL_SIZE;
+        let size = match (wanted, &sizes[..]) {
+            (Some(size), _) => size,
+            (None, &[[height, width]]) if height.max(width) <= LARGEST_SIDE => [height, width],
+            (None, _) => USUAL_SIZE,
+        };
         let found = match sizes[..] {
-            [[height, width]] if height.max(width) <= LARGEST_SIDE => return [height, width],
+            [common] if common == size => return size,
             [[height, width]] => format!("are {height}x{width}"),
             _ => format!("have {} sizes", sizes.len()),
         };
+        let [height, width] = size;
+        let another = if wanted.is_none() { "; --image-size gives another" } else { "" };
         self.notes.push(format!(
-            "the pictures {found} (height x width) and were brought to {height}x{width}; --image-size gives another"
+            "the pictures {found} (height x width) and were brought to {height}x{width}{another}"
         ));
-        USUAL_SIZE
+        size
+    }
+
+    /// The values per pixel that are wanted, or 3 if one of the pictures has colour; with a note when
+    /// pictures lose it, or when all gain what they do not have.
+    fn choose_channels<'a>(
+        &mut self,
+        mut headers: impl Iterator<Item = &'a Header>,
+        wanted: Option<usize>,
+    ) -> Result<usize, DataError> {
+        let found = if headers.any(|header| header.channels == 3) { 3 } else { 1 };
+        match (wanted.unwrap_or(found), found) {
+            (1, 3) => self.notes.push("the pictures have colour and were made grey, as was wanted".into()),
+            (3, 1) => self.notes.push("the pictures are grey and were given three equal channels".into()),
+            (1 | 3, _) => {}
+            (channels, _) => {
+                let cause = format!("{channels} values per pixel, expected 1 for grey or 3 for colour");
+                return Err(DataError::argument(
+                    "channels",
+                    cause,
+                    "use a network for grey or colour pictures",
+                ));
+            }
+        }
+        Ok(wanted.unwrap_or(found))
     }
 }
 
@@ -199,11 +232,15 @@ impl<'a> Reader<'a> {
 }
 
 /// Puts failures where faults are collected, and gives the places of what failed; without such a place
-/// the first failure is the error.
+/// the first failure is the error. An interrupt is no fault of a picture, and always an error.
 fn take_faults(
     failed: Vec<(usize, DataError)>,
     faults: &mut Option<&mut Vec<DataError>>,
 ) -> Result<Vec<usize>, DataError> {
+    let interrupted = |(_, error): &&(usize, DataError)| error.kind() == ErrorKind::Interrupted;
+    if let Some((_, error)) = failed.iter().find(interrupted) {
+        return Err(error.clone());
+    }
     let Some(faults) = faults else {
         return failed.into_iter().next().map_or(Ok(Vec::new()), |(_, error)| Err(error));
     };

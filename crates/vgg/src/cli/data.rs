@@ -41,10 +41,7 @@ enum Task {
     },
     /// Find what spoils training: unreadable files, copies in two splits or
     /// classes, classes with few pictures
-    Check {
-        #[arg(long, value_name = super::DATA_NAME, default_value = "mnist", help = super::DATA_HELP)]
-        data: Source,
-    },
+    Check(check::CheckArguments),
     /// Draw one picture and say its class
     Show(ShowArguments),
 }
@@ -74,7 +71,7 @@ pub(crate) fn run(arguments: &DataArguments, json: bool) -> Result<(), TrainErro
         Task::Stats { data } => {
             output::answer(&Stats::new(&super::open_data(data, &super::data_options())?), json)
         }
-        Task::Check { data } => check::run(data, json),
+        Task::Check(arguments) => check::run(arguments, json),
         Task::Show(arguments) => output::answer(&show(arguments)?, json),
     }
 }

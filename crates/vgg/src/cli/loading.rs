@@ -1,8 +1,10 @@
 //! How far reading or downloading data has come, for whoever waits longer than a second: a bar on a
-//! terminal, elsewhere one line for each task.
+//! terminal, elsewhere one line for each task. The bar is the progress line of the whole program.
 
 use super::output::{self, Bytes, Thousands};
+use super::progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use vgg::data::{Loading, Progress, Unit};
@@ -25,13 +27,16 @@ impl Drop for Task {
     }
 }
 
-/// Progress on standard error.
+/// Progress on standard error, until training is interrupted.
 pub(super) fn progress() -> Progress {
     let task: Mutex<Option<Task>> = Mutex::new(None);
     Progress::new(move |loading| {
         let mut task = task.lock().unwrap_or_else(PoisonError::into_inner);
         if task.as_ref().is_none_or(|task| task.name != loading.task) {
-            let bar = ProgressBar::with_draw_target(Some(loading.total), ProgressDrawTarget::hidden());
+            // The task before gives the line back before it is taken.
+            *task = None;
+            let bar = progress::loading_bar();
+            bar.set_length(loading.total);
             *task = Some(Task { name: loading.task.to_owned(), since: Instant::now(), told: false, bar });
         }
         if loading.done >= loading.total {
@@ -40,6 +45,7 @@ pub(super) fn progress() -> Progress {
             task.tell(loading);
         }
     })
+    .until(|| super::train::STOP.load(Ordering::SeqCst))
 }
 
 impl Task {
@@ -83,6 +89,17 @@ mod tests {
         let loading = |unit, total| line(&Loading { task: "reading pictures", done: 1, total, unit });
         assert_eq!(loading(Unit::Pictures, 60_000), "reading pictures, 60,000 …");
         assert_eq!(loading(Unit::Bytes, 26_421_880), "reading pictures, 26 MB …");
+    }
+
+    #[test]
+    fn the_bar_is_the_line_of_the_program() {
+        let progress = progress();
+        let tell = |done| {
+            progress.tell(&Loading { task: "reading", done, total: 4242, unit: Unit::Pictures });
+        };
+        tell(1);
+        assert_eq!(progress::loading_bar().length(), Some(4242));
+        tell(4242);
     }
 
     #[test]

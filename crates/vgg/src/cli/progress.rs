@@ -50,6 +50,7 @@ impl Listener for Progress {
         match event {
             Event::Started(info) | Event::Resumed(info) => {
                 self.course = Course::new(info);
+                bar.reset();
                 bar.set_style(style(TEMPLATE));
                 bar.set_length(info.end);
                 bar.set_position(info.global_step);
@@ -84,6 +85,14 @@ pub(crate) fn evaluation_bar(split: &str, total: usize) -> ProgressBar {
     bar
 }
 
+/// A bar for what is done before the work proper, such as reading pictures; hidden until it is told where to
+/// draw.
+pub(super) fn loading_bar() -> ProgressBar {
+    LINE.reset();
+    LINE.set_draw_target(ProgressDrawTarget::hidden());
+    LINE.clone()
+}
+
 /// A count of things that nobody knows the number of.
 pub(crate) fn counting_bar(things: &str) -> ProgressBar {
     let bar = LINE.clone();
@@ -102,7 +111,13 @@ pub(crate) fn clear() {
 
 /// Writes a line on standard error, above the progress line if there is one.
 pub(crate) fn line(line: impl Display) -> io::Result<()> {
-    LINE.suspend(|| writeln!(io::stderr().lock(), "{line}"))
+    above(|| writeln!(io::stderr().lock(), "{line}"))
+}
+
+/// Takes the progress line away while `write` writes. One that is not shown stays out of it: a pipe that is
+/// full holds up who writes into it, and must hold up nobody else.
+fn above<R>(write: impl FnOnce() -> R) -> R {
+    if LINE.is_hidden() { write() } else { LINE.suspend(write) }
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -192,7 +207,7 @@ struct Above;
 
 impl Write for Above {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LINE.suspend(|| io::stderr().write(bytes))
+        above(|| io::stderr().write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -31,7 +31,7 @@ pub(crate) struct ReportArguments {
 /// Where the page is, and the figures at its head.
 #[derive(Serialize)]
 struct Answer {
-    report: PathBuf,
+    report: String,
     #[serde(flatten)]
     figures: evaluate::Report,
 }
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &ReportArguments, json: bool) -> Result<(), TrainEr
     let model_dir = ModelDir::new(&arguments.subject.model_dir);
     let subject =
         Subject { model_dir: &model_dir, splits: &splits, split, scores, occasion: Occasion::Later };
-    let report = Report::collect(&estimator, subject)?.write(&model_dir)?;
+    let report = Report::collect(&estimator, subject)?.write(&model_dir)?.display().to_string();
     output::answer(&Answer { report, figures }, json)
 }
 
@@ -87,7 +87,7 @@ pub(super) fn write_or_warn(
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.figures)?;
-        writeln!(f, "The report is {}; open it in a browser.", self.report.display())
+        writeln!(f, "The report is {}; open it in a browser.", self.report)
     }
 }
 

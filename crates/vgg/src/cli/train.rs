@@ -6,9 +6,11 @@ use super::{BATCH_SIZE, MODEL_DIR, arch_help, arch_name, evaluate, head_help, he
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 use vgg::report::Occasion;
 use vgg::report::origin::quoted;
 use vgg::train::options::DEFAULT_SEED;
@@ -106,7 +108,8 @@ pub(crate) struct TrainArguments {
 /// The whole answer.
 #[derive(Serialize)]
 struct Report {
-    model_dir: PathBuf,
+    /// A name that is not UTF-8 is given as it can be shown.
+    model_dir: String,
     /// ` --data SOURCE`, where that is not the default.
     #[serde(skip)]
     data_option: String,
@@ -118,7 +121,7 @@ struct Report {
     test: Option<evaluate::Report>,
     /// The page about the run.
     #[serde(skip_serializing_if = "Option::is_none")]
-    report: Option<PathBuf>,
+    report: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     one_batch: Option<OneBatch>,
 }
@@ -178,14 +181,14 @@ pub(crate) fn run(arguments: &TrainArguments, json: bool) -> Result<ExitCode, Tr
     }
     let ending = ending_name(ending);
     let report = Report {
-        model_dir: model_dir.to_owned(),
+        model_dir: model_dir.display().to_string(),
         data_option,
         ending,
         complete,
         global_step,
         steps,
         test,
-        report: page,
+        report: page.map(|page| page.display().to_string()),
         one_batch,
     };
     output::answer(&report, json)?;
@@ -265,7 +268,7 @@ impl fmt::Display for OneBatch {
 }
 
 /// One number for both sides, or height and width.
-fn image_size(text: &str) -> Result<[usize; 2], String> {
+pub(super) fn image_size(text: &str) -> Result<[usize; 2], String> {
     let (height, width) = text.split_once('x').unwrap_or((text, text));
     let side = |text| super::whole_number(text, 1, 4096);
     match (side(height), side(width)) {
@@ -281,20 +284,39 @@ fn model_dir_help() -> String {
     )
 }
 
+/// Whether training is to end; other verbs are ended by the signal itself.
+pub(super) static STOP: AtomicBool = AtomicBool::new(false);
+
 /// A flag that the first Ctrl-C (or request to terminate) sets. The second ends the program.
 fn stop_on_interrupt() -> &'static AtomicBool {
-    static STOP: AtomicBool = AtomicBool::new(false);
     let installed = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::SeqCst) {
-            progress::clear();
+            without_waiting(progress::clear);
             std::process::exit(ENDED_AT_ONCE);
         }
-        output::note("stopping after this step; interrupt again to end at once, without saving");
+        without_waiting(|| {
+            output::note("stopping after this step; interrupt again to end at once, without saving");
+        });
     });
     if let Err(error) = installed {
         output::note(format_args!("note: an interrupt will end training without saving: {error}"));
     }
     &STOP
+}
+
+/// Writes to standard error what must not hold up an interrupt: nobody may be reading there.
+fn without_waiting(write: impl FnOnce() + Send + 'static) {
+    /// Usually far less.
+    const WAIT: Duration = Duration::from_millis(200);
+    let (ended, end) = mpsc::channel();
+    // Where the system gives no thread, nothing is written. A receiver that has gone wants no answer.
+    let thread = std::thread::Builder::new().spawn(move || {
+        write();
+        let _ = ended.send(());
+    });
+    if thread.is_ok() {
+        let _ = end.recv_timeout(WAIT);
+    }
 }
 
 fn recipe_name(text: &str) -> Result<String, TrainError> {
@@ -319,11 +341,11 @@ fn ending_name(ending: Ending) -> &'static str {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let directory = self.model_dir.display();
-        let option = if self.model_dir == Path::new(MODEL_DIR) {
+        let directory = &self.model_dir;
+        let option = if directory == MODEL_DIR {
             String::new()
         } else {
-            format!(" --model-dir {}", quoted(&directory.to_string()))
+            format!(" --model-dir {}", quoted(directory))
         };
         if let Some(one_batch) = &self.one_batch {
             return one_batch.fmt(f);
@@ -347,7 +369,7 @@ impl fmt::Display for Report {
         }
         writeln!(f, "The network is in {directory}, and how it learned: tensorboard --logdir {directory}")?;
         if let Some(page) = &self.report {
-            writeln!(f, "The report is {}; open it in a browser.", page.display())?;
+            writeln!(f, "The report is {page}; open it in a browser.")?;
         }
         writeln!(f, "Next:")?;
         writeln!(f, "  vgg evaluate{option} --split validation")?;
@@ -359,6 +381,7 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn report(ending: Ending, test: Option<evaluate::Report>) -> Report {
         Report {

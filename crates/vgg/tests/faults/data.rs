@@ -238,7 +238,11 @@ const FAULTS: &[Fault] = &[
     fault(
         "the folder is missing",
         |place| place.train(&[]),
-        ["digits", "there is no such folder", "give a folder with four IDX files, or use mnist"],
+        [
+            "digits",
+            "there is no such folder",
+            "give a folder with four IDX files or of pictures, or use mnist",
+        ],
     ),
     fault(
         "a file in place of the folder",
@@ -246,7 +250,7 @@ const FAULTS: &[Fault] = &[
             place.write("digits", "");
             place.train(&[])
         },
-        ["digits", "is not a folder", "give a folder with four IDX files, or use mnist"],
+        ["digits", "is not a folder", "give a folder with four IDX files or of pictures, or use mnist"],
     ),
     fault(
         "the folder of a run is gone when it goes on",

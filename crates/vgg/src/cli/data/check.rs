@@ -1,13 +1,28 @@
 //! `vgg data check`: what spoils training.
 
+use crate::cli;
 use crate::cli::output::{self, Thousands};
+use clap::Args;
 use serde::Serialize;
 use std::fmt;
 use vgg::data::check::{Findings, IMBALANCE, TINY, check};
-use vgg::{Source, Split, TrainError};
+use vgg::{DataOptions, Source, Split, TrainError};
 
 /// Findings of one kind that are listed for people; machines get all.
 const LISTED: usize = 10;
+
+/// What `vgg data check` takes: what decides which pictures `vgg train` would use.
+#[derive(Args)]
+pub(super) struct CheckArguments {
+    #[arg(long, value_name = cli::DATA_NAME, default_value = "mnist", help = cli::DATA_HELP)]
+    data: Source,
+    /// Size that pictures are brought to, as for vgg train
+    #[arg(long, value_name = "N|HxW", value_parser = cli::train::image_size)]
+    image_size: Option<[usize; 2]>,
+    /// Look at the pictures that vgg train takes with this limit
+    #[arg(long, value_name = "N", value_parser = cli::batch_size)]
+    limit: Option<usize>,
+}
 
 /// The answer of `vgg data check`.
 #[derive(Serialize)]
@@ -23,9 +38,12 @@ struct Report {
 ///
 /// # Errors
 /// Data that cannot be used.
-pub(super) fn run(source: &Source, json: bool) -> Result<(), TrainError> {
-    let findings = check(source, &crate::cli::data_options())?;
-    let report = Report { data: source.to_string(), clean: findings.is_clean(), findings };
+pub(super) fn run(arguments: &CheckArguments, json: bool) -> Result<(), TrainError> {
+    let CheckArguments { data, image_size, limit } = arguments;
+    let options = DataOptions { image_size: *image_size, limit: *limit, ..crate::cli::data_options() };
+    let findings = check(data, &options)?;
+    findings.notes.iter().for_each(|note| output::note(format_args!("note: {note}")));
+    let report = Report { data: data.to_string(), clean: findings.is_clean(), findings };
     output::answer(&report, json)?;
     match report.findings.unusable {
         Some(cause) => Err(TrainError::Incompatible(cause)),
