@@ -1,13 +1,13 @@
 //! What TensorBoard draws of a run: event files in the model directory, as TensorFlow's estimator wrote them.
 //!
 //! Loss, learning rate and speed are in the directory itself, accuracy and loss of the validation split in
-//! `eval/`, those of the test split in `eval/test/`. Which steps have values is a function of the step, so a
-//! run has the same ones however often it was stopped. Nobody needs these files to go on: what cannot be
+//! `eval/`, those of the test split in `eval/test/`. Which steps have values is a function of the step and the
+//! run's configuration, so a run has the same ones however often it was stopped. Nobody needs these files to go on: what cannot be
 //! written costs a warning, and `metrics.jsonl` has it.
 
 use crate::error::TrainError;
 use crate::evaluate::Evaluation;
-use crate::events::{Event, StepReport};
+use crate::events::{Event, RunInfo, StepReport};
 use std::path::Path;
 use vgg_data::Dataset;
 use vgg_formats::events::{Picture, What, has_event_files, remove_event_files};
@@ -27,12 +27,23 @@ const EVALUATIONS: &str = "eval";
 
 /// Writes what happens to event files.
 pub(crate) struct TensorBoard {
+    /// Steps that may be the last of the run.
+    ends: Ends,
     training: Series,
     evaluations: Series,
     /// The first training pictures, until they are written.
     pictures: Option<Picture>,
     /// Steps and seconds since the last value of the speed.
     since: (u64, f64),
+}
+
+/// Where a run may end.
+#[derive(Clone, Copy, Default)]
+struct Ends {
+    /// Its length in steps.
+    length: u64,
+    /// Steps in an epoch, of a run that may end early: it does so at the end of one.
+    steps_per_epoch: Option<u64>,
 }
 
 /// The event files in one folder, of which the last is open once there is something to write.
@@ -49,6 +60,7 @@ impl TensorBoard {
     /// For a run in a model directory; `data` are the training pictures when some of them are to be shown.
     pub(crate) fn new(model_dir: &ModelDir, data: Option<&Dataset>) -> Self {
         Self {
+            ends: Ends::default(),
             training: Series::new(model_dir, ""),
             evaluations: Series::new(model_dir, EVALUATIONS),
             pictures: data.and_then(grid),
@@ -59,6 +71,10 @@ impl TensorBoard {
     /// Takes note of an event. Gives a warning when files begin to fail.
     pub(crate) fn notice(&mut self, event: &Event<'_>) -> Option<String> {
         let error = match *event {
+            Event::Started(run) | Event::Resumed(run) => {
+                self.ends = Ends::of(run);
+                None
+            }
             Event::Step(report) => self.step(report),
             Event::Evaluated { evaluation, .. } => {
                 let values = values_of(evaluation);
@@ -74,7 +90,7 @@ impl TensorBoard {
     fn step(&mut self, report: &StepReport) -> Option<CheckpointError> {
         self.since.0 += 1;
         self.since.1 += report.seconds;
-        if report.global_step % INTERVAL != 1 {
+        if report.global_step % INTERVAL != 1 && !self.ends.contains(report.global_step) {
             return None;
         }
         let (steps, seconds) = std::mem::take(&mut self.since);
@@ -87,6 +103,17 @@ impl TensorBoard {
         let pictures = self.pictures.take();
         events.extend(pictures.as_ref().map(What::Picture));
         self.training.write(report.global_step, &events)
+    }
+}
+
+impl Ends {
+    fn of(run: &RunInfo<'_>) -> Self {
+        let may_end_early = run.config.recipe.early_stop > 0;
+        Self { length: run.config.run.steps, steps_per_epoch: may_end_early.then_some(run.steps_per_epoch) }
+    }
+
+    fn contains(self, step: u64) -> bool {
+        step == self.length || self.steps_per_epoch.is_some_and(|steps| step.is_multiple_of(steps))
     }
 }
 

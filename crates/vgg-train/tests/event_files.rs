@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use support::event_reader::{Event, points, records};
-use support::{Regression, contents, kill_at, write_data};
+use support::{Regression, Tell, contents, kill_at, write_data};
 use tempfile::TempDir;
 use vgg_data::Source;
-use vgg_train::{Evaluation, Length, Listener, TrainOptions, tensorboard, train};
+use vgg_train::{Evaluation, Length, Listener, Overrides, TrainError, TrainOptions, tensorboard, train};
 
 /// Steps of the run: 42 epochs of six.
 const STEPS: u64 = 252;
@@ -32,16 +32,20 @@ impl Bench {
         self.folder.path().join(name)
     }
 
-    /// Trains until a step, or until a listener ends the run.
-    fn train(&self, name: &str, stop_at: Option<u64>, listeners: &mut [&mut dyn Listener]) {
-        let options = TrainOptions {
+    fn options(&self, name: &str, stop_at: Option<u64>) -> TrainOptions {
+        TrainOptions {
             data: Some(Source::Folder(self.folder.path().join("data"))),
             batch_size: Some(10),
             length: Some(Length::Steps(STEPS)),
             save_every: Some(30),
             stop_at,
             ..TrainOptions::new(self.model(name))
-        };
+        }
+    }
+
+    /// Trains until a step, or until a listener ends the run.
+    fn train(&self, name: &str, stop_at: Option<u64>, listeners: &mut [&mut dyn Listener]) {
+        let options = self.options(name, stop_at);
         let was_killed = train(&options, &Regression::make, listeners, &AtomicBool::new(false)).is_err();
         assert_eq!(was_killed, !listeners.is_empty());
     }
@@ -73,7 +77,7 @@ fn a_run_leaves_whole_records_of_what_it_measured() {
     assert_eq!((tag.as_str(), *size, events[3].step), ("pictures", [32, 32, 1], 1));
     assert!(png.starts_with(b"\x89PNG\r\n"));
     let steps: Vec<u64> = events[2..].iter().map(|event| event.step).collect();
-    assert_eq!(steps, [1, 1, 101, 201]);
+    assert_eq!(steps, [1, 1, 101, 201, STEPS]);
     let names = |event: &Event| event.values.iter().map(|(tag, _)| tag.clone()).collect::<Vec<_>>();
     assert_eq!(names(&events[2]), ["loss", "learning_rate"]);
     assert_eq!(names(&events[4]), ["loss", "learning_rate", "global_step/sec"]);
@@ -95,6 +99,46 @@ fn stops_and_kills_change_no_value() {
     bench.train("parts", None, &mut []);
     assert_eq!(points(&bench.files("parts")), points(&bench.files("whole")));
     assert_eq!(event_files(&bench.files("parts"), "").len(), 3, "one for each start that had values");
+}
+
+/// A run that is gone on with after its end makes no step, and adds no value.
+#[test]
+fn the_last_step_is_there_once() {
+    let bench = Bench::new();
+    for _ in 0..2 {
+        bench.train("model", None, &mut []);
+    }
+    let all = points(&bench.files("model"));
+    let is_last = |point: &&(PathBuf, String, u64, u32)| point.0 == Path::new("") && point.2 == STEPS;
+    let last: Vec<&str> = all.iter().filter(is_last).map(|point| point.1.as_str()).collect();
+    assert_eq!(last, ["loss", "learning_rate"]);
+}
+
+/// Its end is not known beforehand: each epoch may be the last. A kill after what was written of the last step,
+/// and before it was saved, changes nothing.
+#[test]
+fn a_run_that_ends_early_has_its_last_step() {
+    let bench = Bench::new();
+    let train = |name: &str, stop_at: Option<u64>, listeners: &mut [&mut dyn Listener]| {
+        let overrides = Overrides { early_stop: Some(2), ..Overrides::default() };
+        let options = TrainOptions { overrides, ..bench.options(name, stop_at) };
+        train(&options, &Regression::make, listeners, &AtomicBool::new(false)).map(|run| run.global_step)
+    };
+    let end = train("whole", None, &mut []).unwrap();
+    assert!(end < STEPS && end % 6 == 0 && end % 100 != 1, "{end}");
+    let whole = points(&bench.files("whole"));
+    assert!(whole.iter().any(|point| point.0 == Path::new("") && point.2 == end), "{whole:?}");
+    train("parts", Some(8), &mut []).unwrap();
+    let mut kill_before_it_is_saved = Tell(|event: &vgg_train::Event<'_>| match event {
+        vgg_train::Event::Saving { global_step } if *global_step == end => {
+            Err(TrainError::Usage("killed".into()))
+        }
+        _ => Ok(()),
+    });
+    train("parts", None, &mut [&mut kill_before_it_is_saved]).unwrap_err();
+    assert!(points(&bench.files("parts")).iter().any(|point| point.0 == Path::new("") && point.2 == end));
+    assert_eq!(train("parts", None, &mut []).unwrap(), end);
+    assert_eq!(points(&bench.files("parts")), whole);
 }
 
 #[test]
@@ -127,7 +171,7 @@ fn expected(model_dir: &Path) -> Vec<Value> {
     for line in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
         let step = line["global_step"].as_u64().unwrap();
         let (folder, names) = match line["event"].as_str() {
-            Some("step") if step % 100 == 1 => ("", ["loss", "learning_rate"]),
+            Some("step") if step % 100 == 1 || step == STEPS => ("", ["loss", "learning_rate"]),
             Some("step") => continue,
             _ => ("eval/", ["accuracy", "loss"]),
         };
@@ -177,7 +221,7 @@ fn tensorboard_reads_the_same() {
         let found = sorted(read[reader].as_array().unwrap().clone());
         assert_eq!(found, sorted(all.clone()), "{reader}");
     }
-    assert_eq!(read["speeds"], json!([101, 201]), "{read}");
+    assert_eq!(read["speeds"], json!([101, 201, STEPS]), "{read}");
     assert_eq!(read["pictures"], json!([{"tag": "pictures", "step": 1, "width": 32, "height": 32}]));
 }
 

@@ -87,8 +87,10 @@ fn the_report_is_about_this_run(directory: &Path, trained: &Value) {
         assert!(page.contains(part), "{part} is missing");
     }
     let later = json(&run(directory, &["report", "--split", "validation", "--json"]));
-    assert_eq!((&later["report"], &later["examples"]), (&"model/report.html".into(), &5_000.into()));
-    let page = fs::read_to_string(directory.join("model/report.html")).unwrap();
+    let other = "model/report-validation.html";
+    assert_eq!((&later["report"], &later["examples"]), (&other.into(), &5_000.into()));
+    assert_eq!(fs::read_to_string(directory.join("model/report.html")).unwrap(), page);
+    let page = fs::read_to_string(directory.join(other)).unwrap();
     assert!(page.contains(&format!("{}</span> of 5,000 validation pictures", percent(&later))));
 }
 

@@ -1,4 +1,4 @@
-//! `vgg report`: a run as a page, `report.html`.
+//! `vgg report`: a run as a page, `report.html`, or that of another split or of other data.
 
 use super::evaluate;
 use super::output;
@@ -19,7 +19,9 @@ Examples:
 
 The page is report.html in the model directory: accuracy, curves, confusion
 matrix, mistakes with their pictures, and how to repeat the run. It opens in
-any browser, without a network. `vgg train` writes it at its end.";
+any browser, without a network. `vgg train` writes it at its end. The page of
+another split is report-validation.html or report-train.html, that of other
+data (--data) report-other-data.html.";
 
 /// What `vgg report` takes.
 #[derive(Args)]
@@ -32,6 +34,9 @@ pub(crate) struct ReportArguments {
 #[derive(Serialize)]
 struct Answer {
     report: String,
+    /// Whose pictures it is about, such as `validation pictures`.
+    #[serde(skip)]
+    pictures: String,
     #[serde(flatten)]
     figures: evaluate::Report,
 }
@@ -47,8 +52,13 @@ pub(crate) fn run(arguments: &ReportArguments, json: bool) -> Result<(), TrainEr
     let model_dir = ModelDir::new(&arguments.subject.model_dir);
     let subject =
         Subject { model_dir: &model_dir, splits: &splits, split, scores, occasion: Occasion::Later };
-    let report = Report::collect(&estimator, subject)?.write(&model_dir)?.display().to_string();
-    output::answer(&Answer { report, figures }, json)
+    let report = Report::collect(&estimator, subject)?;
+    let pictures = match report.is_data_of_the_run {
+        true => format!("{} pictures", split.name()),
+        false => format!("{} pictures of {}", split.name(), splits.name),
+    };
+    let report = report.write(&model_dir)?.display().to_string();
+    output::answer(&Answer { report, pictures, figures }, json)
 }
 
 /// What the network says of a split, in one pass: the figures for the terminal, and all that the page shows.
@@ -87,7 +97,7 @@ pub(super) fn write_or_warn(
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.figures)?;
-        writeln!(f, "The report is {}; open it in a browser.", self.report)
+        writeln!(f, "The report on the {} is {}; open it in a browser.", self.pictures, self.report)
     }
 }
 
@@ -97,11 +107,18 @@ mod tests {
 
     #[test]
     fn the_answer_says_where_the_page_is() {
-        let answer = Answer { report: "model/report.html".into(), figures: evaluate::tests::report() };
+        let answer = Answer {
+            report: "model/report.html".into(),
+            pictures: "test pictures of shapes".into(),
+            figures: evaluate::tests::report(),
+        };
         let text = answer.to_string();
         assert!(text.starts_with("accuracy 98.42 %"), "{text}");
-        assert!(text.ends_with("\nThe report is model/report.html; open it in a browser.\n"), "{text}");
+        let last =
+            "\nThe report on the test pictures of shapes is model/report.html; open it in a browser.\n";
+        assert!(text.ends_with(last), "{text}");
         let json = serde_json::to_value(answer).unwrap();
         assert_eq!((&json["report"], &json["accuracy"]), (&"model/report.html".into(), &0.9842.into()));
+        assert_eq!(json.get("pictures"), None);
     }
 }

@@ -21,6 +21,8 @@ pub struct Course {
     pub last_step: u64,
     /// Steps from one point to the next.
     pub steps_per_point: u64,
+    /// Steps in an epoch; `None` where the file does not show the end of one.
+    pub steps_per_epoch: Option<u64>,
     /// Evaluations of the validation split in order.
     pub validations: Vec<Validation>,
     /// Lines that could not be understood.
@@ -59,14 +61,31 @@ pub struct Validation {
     pub loss: f64,
     /// Number of pictures.
     pub examples: u64,
+    /// Seconds since training was asked for; a run that was gone on with counts anew. Older files do not have it.
+    pub seconds_since_start: Option<f64>,
 }
 
 /// A line of the file.
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Line {
-    Step { global_step: u64, loss: f64, accuracy: f64, examples: u64, learning_rate: f64, seconds: f64 },
-    Evaluated { split: String, global_step: u64, accuracy: f64, loss: f64, examples: u64 },
+    Step {
+        global_step: u64,
+        epoch: Option<u64>,
+        loss: f64,
+        accuracy: f64,
+        examples: u64,
+        learning_rate: f64,
+        seconds: f64,
+    },
+    Evaluated {
+        split: String,
+        global_step: u64,
+        accuracy: f64,
+        loss: f64,
+        examples: u64,
+        seconds_since_start: Option<f64>,
+    },
 }
 
 impl Course {
@@ -106,8 +125,9 @@ impl Course {
     fn add_line(&mut self, line: &[u8], end: u64) {
         match serde_json::from_slice(line) {
             Ok(Line::Step { global_step: 0, .. }) => self.bad_lines += 1,
-            Ok(Line::Step { global_step, loss, accuracy, examples, learning_rate, seconds }) => {
+            Ok(Line::Step { global_step, epoch, loss, accuracy, examples, learning_rate, seconds }) => {
                 if global_step <= end {
+                    self.note_epoch(global_step, epoch);
                     let seconds = seconds.max(0.0);
                     let (steps, least, most) = (1, loss, loss);
                     let point =
@@ -115,14 +135,29 @@ impl Course {
                     self.add_step(global_step, point);
                 }
             }
-            Ok(Line::Evaluated { split, global_step: step, accuracy, loss, examples }) => {
+            Ok(Line::Evaluated {
+                split,
+                global_step: step,
+                accuracy,
+                loss,
+                examples,
+                seconds_since_start,
+            }) => {
                 if split == "validation" && step <= end {
                     self.forget_validations(step);
-                    self.validations.push(Validation { step, accuracy, loss, examples });
+                    let validation = Validation { step, accuracy, loss, examples, seconds_since_start };
+                    self.validations.push(validation);
                 }
             }
             Err(_) if is_other_event(line) => {}
             Err(_) => self.bad_lines += 1,
+        }
+    }
+
+    /// The first step after a whole epoch says how many steps that has.
+    fn note_epoch(&mut self, step: u64, epoch: Option<u64>) {
+        if self.steps_per_epoch.is_none() && epoch == Some(1) && step == self.last_step + 1 {
+            self.steps_per_epoch = Some(self.last_step).filter(|&steps| steps > 0);
         }
     }
 
@@ -155,6 +190,43 @@ impl Course {
         merged(&self.points)
     }
 
+    /// Whether the run ended before its length of `steps`: at the end of an epoch when the best validation
+    /// accuracy (the first of equal ones) was `patience` epochs old. Never with a patience of 0.
+    pub fn ended_early(&self, patience: u64, steps: u64) -> bool {
+        let Some(steps_per_epoch) = self.steps_per_epoch else { return false };
+        let ends =
+            self.validations.iter().filter(|validation| validation.step.is_multiple_of(steps_per_epoch));
+        let since_best = highest(ends).map_or(0, |best| self.last_step.saturating_sub(best.step));
+        patience > 0 && self.last_step < steps && since_best / steps_per_epoch >= patience
+    }
+
+    /// The validation with the highest accuracy, the first of equal ones.
+    pub fn best_validation(&self) -> Option<&Validation> {
+        highest(self.validations.iter())
+    }
+
+    /// The validations with a higher accuracy than all before them.
+    pub fn rises(&self) -> Vec<Validation> {
+        let mut rises: Vec<Validation> = Vec::new();
+        for validation in &self.validations {
+            if rises.last().is_none_or(|last| validation.accuracy > last.accuracy) {
+                rises.push(*validation);
+            }
+        }
+        rises
+    }
+
+    /// Whether all validations have the seconds since one start: they grow, and are no fewer than the steps
+    /// before took. After a start anew they are, but for a run that was stopped within moments.
+    pub fn has_times_of_one_start(&self) -> bool {
+        let times: Option<Vec<f64>> =
+            self.validations.iter().map(|validation| validation.seconds_since_start).collect();
+        let (Some(times), Some(last)) = (times, self.validations.last()) else { return false };
+        let whole_points = (last.step / self.steps_per_point) as usize;
+        let trained: f64 = self.points.iter().take(whole_points).map(|point| point.seconds).sum();
+        times.is_sorted() && times.last().is_some_and(|&time| time >= trained)
+    }
+
     /// The mean over the points around each one, `value` being the sum of a point: a window of about a
     /// twentieth of the curve in which the middle weighs most. `None` where no step was found.
     pub fn smoothed(&self, value: impl Fn(&Point) -> f64) -> Vec<Option<f64>> {
@@ -173,6 +245,10 @@ impl Course {
         };
         (0..self.points.len()).map(mean).collect()
     }
+}
+
+fn highest<'a>(validations: impl Iterator<Item = &'a Validation>) -> Option<&'a Validation> {
+    validations.reduce(|best, other| if other.accuracy > best.accuracy { other } else { best })
 }
 
 /// Points put together; an empty one adds nothing.
@@ -211,9 +287,24 @@ mod tests {
 
     fn validation(step: u64, accuracy: f64) -> String {
         format!(
-            "{{\"event\":\"evaluated\",\"split\":\"validation\",\"accuracy\":{accuracy},\"loss\":1.5,\
-             \"global_step\":{step},\"examples\":8}}\n"
+            "{{\"event\":\"evaluated\",\"split\":\"validation\",\"accuracy\":{accuracy},\"interval\":[0,1],\
+             \"loss\":1.5,\"global_step\":{step},\"examples\":8}}\n"
         )
+    }
+
+    fn timed(step: u64, accuracy: f64, seconds: f64) -> String {
+        validation(step, accuracy).replace("}\n", &format!(",\"seconds_since_start\":{seconds}}}\n"))
+    }
+
+    /// Steps of a quarter of a second in epochs of three, each with an evaluation that found `accuracies`.
+    fn epochs(accuracies: &[f64]) -> String {
+        let epoch = |(number, &accuracy): (usize, &f64)| {
+            let first = 3 * number as u64 + 1;
+            let steps = (first..first + 3)
+                .map(|at| step(at, 1.0).replace("\"epoch\":0", &format!("\"epoch\":{number}")));
+            steps.collect::<String>() + &validation(first + 2, accuracy)
+        };
+        accuracies.iter().enumerate().map(epoch).collect()
     }
 
     fn read(text: &str) -> Course {
@@ -228,7 +319,9 @@ mod tests {
     fn a_short_run_has_a_point_for_each_step() {
         let course = read(&[step(1, 3.0), step(2, 2.0), validation(2, 0.25), step(3, 1.0)].concat());
         assert_eq!(losses(&course), [3.0, 2.0, 1.0]);
-        assert_eq!(course.validations, [Validation { step: 2, accuracy: 0.25, loss: 1.5, examples: 8 }]);
+        let expected =
+            Validation { step: 2, accuracy: 0.25, loss: 1.5, examples: 8, seconds_since_start: None };
+        assert_eq!(course.validations, [expected]);
         assert_eq!((course.bad_lines, course.last_step), (0, 3));
         let total = course.total();
         assert_eq!((total.steps, total.examples, total.seconds), (3, 12, 0.75));
@@ -270,6 +363,47 @@ mod tests {
         assert_eq!(course.validations.iter().map(|v| v.accuracy).collect::<Vec<_>>(), [0.9]);
         // The last step alone.
         assert_eq!(losses(&read(&[step(1, 9.0), step(2, 9.0), step(2, 2.0)].concat())), [9.0, 2.0]);
+    }
+
+    #[test]
+    fn a_run_ends_early_when_its_best_is_old_enough() {
+        let course = read(&epochs(&[0.25, 0.75, 0.75, 0.5]));
+        assert_eq!((course.steps_per_epoch, course.last_step), (Some(3), 12));
+        // The best is the first of equal ones, of step 6.
+        assert_eq!(course.best_validation().map(|best| best.step), Some(6));
+        assert!(course.ended_early(1, 100) && course.ended_early(2, 100));
+        assert!(!course.ended_early(3, 100), "it still has an epoch to get better");
+        assert!(!course.ended_early(0, 100), "it was not asked to");
+        assert!(!course.ended_early(2, 12), "it has its whole length");
+        // Evaluations within an epoch do not count.
+        let within = epochs(&[0.25, 0.75, 0.75, 0.5]).replacen(
+            &validation(9, 0.75),
+            &[validation(8, 0.9), validation(9, 0.75)].concat(),
+            1,
+        );
+        assert!(read(&within).ended_early(2, 100));
+        assert!(!Course::new().ended_early(1, 100) && !read(&epochs(&[0.5])).ended_early(1, 100));
+    }
+
+    #[test]
+    fn rises_are_the_first_of_their_accuracy() {
+        let course = read(&epochs(&[0.5, 0.25, 0.5, 0.75, 0.75, 0.8]));
+        assert_eq!(course.rises().iter().map(|rise| rise.step).collect::<Vec<_>>(), [3, 12, 18]);
+    }
+
+    #[test]
+    fn times_are_known_of_a_run_made_in_one_go() {
+        let steps = |range: std::ops::RangeInclusive<u64>| range.map(|at| step(at, 1.0)).collect::<String>();
+        let of = |parts: &[String]| read(&parts.concat());
+        let one_go = of(&[steps(1..=40), timed(40, 0.5, 11.0), steps(41..=80), timed(80, 0.6, 22.0)]);
+        assert_eq!(one_go.validations[1].seconds_since_start, Some(22.0));
+        assert!(one_go.has_times_of_one_start());
+        let anew = of(&[steps(1..=40), timed(40, 0.5, 11.0), steps(41..=80), timed(80, 0.6, 12.0)]);
+        assert!(!anew.has_times_of_one_start(), "80 steps took 20 seconds");
+        let smaller = of(&[steps(1..=2), timed(1, 0.5, 11.0), timed(2, 0.6, 3.0)]);
+        assert!(!smaller.has_times_of_one_start(), "time went back");
+        assert!(!of(&[steps(1..=2), validation(1, 0.5), timed(2, 0.6, 3.0)]).has_times_of_one_start());
+        assert!(!Course::new().has_times_of_one_start());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use vgg_formats::ModelDir;
 use vgg_train::config::CONFIG_FILE;
 use vgg_train::{Config, Estimator, TrainError};
 
-/// Name of the page in a model directory.
+/// Name in a model directory of the page about the run's own test pictures; see [`Report::file_name`].
 pub const REPORT_FILE: &str = "report.html";
 
 /// Everything that the page shows.
@@ -33,7 +33,7 @@ pub struct Report {
     pub config_text: String,
     /// Number of trained values of the network.
     pub parameters: usize,
-    /// Updates that made the network.
+    /// Updates that made the network. Training may have gone on after them: see [`Course::last_step`].
     pub global_step: u64,
     /// Whose pictures were told.
     pub split: Split,
@@ -43,7 +43,7 @@ pub struct Report {
     pub data_name: String,
     /// Whether these are the data of the run.
     pub is_data_of_the_run: bool,
-    /// Number of pictures for training, validation and test.
+    /// Number of pictures in the three splits of the data.
     pub sizes: [usize; 3],
     /// What the network said of them.
     pub scores: Scores,
@@ -127,6 +127,8 @@ impl Report {
         let answers = if scores.mistakes().is_empty() { scores.doubts() } else { scores.mistakes() };
         let worst = answers.iter().map(|answer| (answer.clone(), picture(data, answer.index))).collect();
         let global_step = estimator.global_step();
+        // The network of a run that may end early is an earlier one than the newest.
+        let newest = vgg_formats::list(model_dir)?.last().map_or(global_step, |(step, _)| *step);
         Ok(Self {
             config_text: String::from_utf8_lossy(&text).into_owned(),
             parameters: estimator.network().parameter_count(),
@@ -138,7 +140,7 @@ impl Report {
             sizes: Split::ALL.map(|split| splits.get(split).len()),
             worst,
             scores,
-            course: Course::read(model_dir, global_step),
+            course: Course::read(model_dir, newest),
             filters: first_filters(estimator)?,
             machine: Machine::here(&estimator.engine_info()),
             written: Moment::now(),
@@ -152,13 +154,25 @@ impl Report {
         page::page(self)
     }
 
+    /// Name of the page's file: [`REPORT_FILE`] for the test pictures of the run, another one for each other
+    /// split, and for other data, so that no page takes the place of that about the test.
+    pub fn file_name(&self) -> String {
+        let data = if self.is_data_of_the_run { "" } else { "-other-data" };
+        match self.split {
+            Split::Test if self.is_data_of_the_run => REPORT_FILE.to_owned(),
+            Split::Test => format!("report{data}.html"),
+            split => format!("report{data}-{}.html", split.name()),
+        }
+    }
+
     /// Writes the page into the model directory, complete or not at all, and gives its path.
     ///
     /// # Errors
     /// When the file cannot be created or written.
     pub fn write(&self, model_dir: &ModelDir) -> Result<PathBuf, TrainError> {
-        model_dir.replace(REPORT_FILE, self.page().as_bytes())?;
-        Ok(model_dir.path().join(REPORT_FILE))
+        let name = self.file_name();
+        model_dir.replace(&name, self.page().as_bytes())?;
+        Ok(model_dir.path().join(name))
     }
 }
 

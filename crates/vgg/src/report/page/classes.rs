@@ -144,6 +144,7 @@ fn pairs(report: &Report) -> String {
 
 fn classes(report: &Report) -> String {
     let scores = report.scores.class_scores();
+    let least = least(&scores).map(|least| least.class);
     let known: Vec<f64> =
         scores.iter().filter(|score| score.pictures > 0).filter_map(|score| score.f1).collect();
     let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
@@ -151,34 +152,30 @@ fn classes(report: &Report) -> String {
         "<p>Precision: of the pictures taken for a class, the share that is of it. Recall: of the pictures of a class, \
          the share that was taken for it. F1 is their harmonic mean: <b>{}</b> on the mean over the classes{}.</p>\n",
         Percent(mean),
-        match least(&scores) {
-            Some(least) => format!(", lowest for <b>{}</b>", class_name(report, least.class)),
-            None => String::new(),
-        }
+        least.map_or_else(String::new, |class| format!(", lowest for <b>{}</b>", class_name(report, class)))
     );
     let tables = if scores.len() <= MOST_DRAWN {
-        class_table(report, &scores, "All classes")
+        class_table(report, &scores, least, "All classes")
     } else {
         let mut worst: Vec<ClassScore> = scores.iter().filter(|score| score.pictures > 0).cloned().collect();
         worst.sort_by(|a, b| a.f1.unwrap_or(0.0).total_cmp(&b.f1.unwrap_or(0.0)));
         worst.truncate(MOST_ROWS);
         format!(
             "{}<details>\n<summary>All {} classes</summary>\n{}</details>\n",
-            class_table(report, &worst, &format!("The {} classes with the lowest F1", worst.len())),
+            class_table(report, &worst, least, &format!("The {} classes with the lowest F1", worst.len())),
             count(scores.len()),
-            class_table(report, &scores, "All classes")
+            class_table(report, &scores, least, "All classes")
         )
     };
     format!("<section id=\"classes\">\n<h2>Class by class</h2>\n{words}{tables}</section>\n")
 }
 
-/// The table of some classes. Shares are in hundredths, as the head says: there is no room for more signs in a
+/// The table of some classes, in which the one with the lowest F1 stands out. Shares are in hundredths, as the head says: there is no room for more signs in a
 /// narrow window.
-fn class_table(report: &Report, scores: &[ClassScore], caption: &str) -> String {
+fn class_table(report: &Report, scores: &[ClassScore], least: Option<usize>, caption: &str) -> String {
     let share =
         |share: Option<f64>| share.map_or_else(|| "–".to_owned(), |share| format!("{:.1}", 100.0 * share));
     let row = |score: &ClassScore| {
-        let is_least = least(scores).is_some_and(|least| least.class == score.class);
         let taken = score.most_taken_for.map_or_else(
             || "–".to_owned(),
             |(class, times)| {
@@ -192,7 +189,7 @@ fn class_table(report: &Report, scores: &[ClassScore], caption: &str) -> String 
             count(score.pictures),
             share(score.precision),
             share(score.recall),
-            if is_least { " class=\"least\"" } else { "" },
+            if least == Some(score.class) { " class=\"least\"" } else { "" },
             share(score.f1)
         )
     };

@@ -21,7 +21,12 @@ const STYLE: &str = include_str!("style.css");
 /// The whole page.
 pub(super) fn page(report: &Report) -> String {
     let accuracy = Percent(share_right(report));
-    let title = format!("{} on {}: {accuracy}", name(&report.config.network.name), data_name(report));
+    let title = format!(
+        "{} on {} ({}): {accuracy}",
+        name(&report.config.network.name),
+        data_name(report),
+        split_word(report.split)
+    );
     let sections = [
         training::section(report),
         classes::sections(report),
@@ -57,10 +62,23 @@ fn split_word(split: Split) -> &'static str {
     }
 }
 
-/// What the data are called: of a folder the last part, as the whole path stands at the end of the page.
+/// What the data on the page are called.
 fn data_name(report: &Report) -> String {
-    let path = Path::new(&report.data_name);
-    path.file_name().map_or_else(|| name(&report.data_name), |last| name(&last.to_string_lossy()))
+    last_part(&report.data_name)
+}
+
+/// What the data of the run are called, and how few of them are used.
+fn trained_with(report: &Report) -> String {
+    let source = last_part(&report.config.data.source);
+    match report.config.data.limit {
+        None => source,
+        Some(limit) => format!("{source} (at most {} of each split)", counted(limit, "picture")),
+    }
+}
+
+/// Of a folder's path the last part.
+fn last_part(raw: &str) -> String {
+    Path::new(raw).file_name().map_or_else(|| name(raw), |last| name(&last.to_string_lossy()))
 }
 
 /// A class's name.
@@ -74,7 +92,7 @@ fn header(report: &Report) -> String {
     let (pictures, right) = (scores.pictures(), scores.right());
     let [low, high] = accuracy_interval(right, pictures);
     format!(
-        "<header>\n<p class=\"kicker\">{network} on {data}</p>\n\
+        "<header>\n<p class=\"kicker\">{network}{trained} on {data}</p>\n\
          <h1><span class=\"figure\">{accuracy}</span> of {pictures} {split} pictures told right</h1>\n\
          <p class=\"lead\">95\u{a0}% interval {:.2} to {} · {} · loss {:.4}</p>\n\
          <p class=\"trust\">{}</p>\n<dl class=\"facts\">\n{}</dl>\n</header>\n",
@@ -85,6 +103,10 @@ fn header(report: &Report) -> String {
         sources::looked_at(report),
         facts(report),
         network = name(&report.config.network.name),
+        trained = match report.is_data_of_the_run {
+            true => String::new(),
+            false => format!(", trained with {},", trained_with(report)),
+        },
         data = data_name(report),
         accuracy = Percent(share_right(report)),
         pictures = count(pictures),
@@ -93,45 +115,42 @@ fn header(report: &Report) -> String {
 }
 
 fn facts(report: &Report) -> String {
-    let (network, [train, validation, test]) = (&report.config.network, report.sizes.map(count));
+    let network = &report.config.network;
+    let parts = (name(&network.name), name(&network.head), count(report.parameters), count(network.classes));
     let rows = [
-        (
-            "Network",
-            format!(
-                "{}, head {}: {} parameters",
-                name(&network.name),
-                name(&network.head),
-                count(report.parameters)
-            ),
-        ),
-        (
-            "Pictures",
-            format!(
-                "{}, {}; {train} for training, {validation} for validation, {test} for the test",
-                network.input,
-                format_args!("{} classes", count(network.classes))
-            ),
-        ),
+        ("Network", format!("{}, head {}: {} parameters, {} classes", parts.0, parts.1, parts.2, parts.3)),
+        ("Pictures", pictures_told(report)),
         ("Recipe", recipe(report)),
         ("Time of training", time(report)),
-        (
-            match report.occasion {
-                Occasion::EndOfTraining => "Machine",
-                Occasion::Later => "Machine of this report",
-            },
-            machine(report),
-        ),
+        ("Evaluated on", machine(report)),
         ("Written", format!("{}, by vgg {}", report.written, env!("CARGO_PKG_VERSION"))),
     ];
     rows.map(|(term, fact)| format!("<div><dt>{term}</dt><dd>{fact}</dd></div>\n")).concat()
 }
 
+fn pictures_told(report: &Report) -> String {
+    let shape = report.config.network.input;
+    if !report.is_data_of_the_run {
+        let (pictures, split) = (count(report.scores.pictures()), split_word(report.split));
+        return format!("{shape}; {pictures} {split} pictures of {}", name(&report.data_name));
+    }
+    let [train, validation, test] = report.sizes.map(count);
+    format!("{shape}; {train} for training, {validation} for validation, {test} for the test")
+}
+
 fn recipe(report: &Report) -> String {
     let run = &report.config.run;
-    let (done, all) = (count(report.global_step as usize), count(run.steps as usize));
-    let steps = if report.global_step == run.steps { format!("{all}") } else { format!("{done} of {all}") };
+    let (used, made, all) =
+        (report.global_step, report.course.last_step.max(report.global_step), count(run.steps as usize));
+    let steps = match (count(used as usize), count(made as usize)) {
+        (used_words, made_words) if used < made => {
+            format!("the network of step {used_words}, of {made_words} that were made and {all} asked for")
+        }
+        _ if used == run.steps => format!("{all} steps"),
+        (used_words, _) => format!("{used_words} of {all} steps"),
+    };
     let (name, pictures) = (name(&report.config.recipe.name), counted(run.batch_size, "picture"));
-    format!("{name}; {steps} steps of {pictures}, seed {}", run.seed)
+    format!("{name}; {steps}; {pictures} a step, seed {}", run.seed)
 }
 
 /// Of the steps alone, as their file has it.
@@ -147,8 +166,12 @@ fn time(report: &Report) -> String {
 
 fn machine(report: &Report) -> String {
     let machine = &report.machine;
+    let trained = match report.occasion {
+        Occasion::EndOfTraining => "; training had just ended there",
+        Occasion::Later => "",
+    };
     format!(
-        "{}; {}; kernels {} {}, {}",
+        "{}; {}; kernels {} {}, {}{trained}",
         name(machine.processor.as_deref().unwrap_or("processor unknown")),
         name(&machine.system),
         name(&machine.tier),

@@ -1,13 +1,22 @@
 //! What the number rests on, and how to get it again.
 
 use super::html::{count, counted, name, text};
+use super::{data_name, split_word, trained_with};
 use crate::report::{Occasion, Report};
 use vgg_data::Split;
 
 /// In one sentence, how the pictures were looked at.
 pub(super) fn looked_at(report: &Report) -> String {
+    if !report.is_data_of_the_run {
+        return format!(
+            "These are not the data of the run: it was trained with {}. This says how the network does on the {} \
+             pictures of {}.",
+            trained_with(report),
+            split_word(report.split),
+            data_name(report)
+        );
+    }
     let words = match (report.split, report.occasion) {
-        _ if !report.is_data_of_the_run => "These are not the data that the network was trained with.",
         (Split::Test, Occasion::EndOfTraining) => {
             "The test pictures were scored once by training, when it had ended; nothing was chosen by them."
         }
@@ -30,7 +39,25 @@ pub(super) fn sections(report: &Report) -> String {
 
 /// What was learned, watched and judged on which pictures.
 fn splits(report: &Report) -> String {
-    let [train, validation, test] = report.sizes;
+    let rows = if report.is_data_of_the_run { own_splits(report) } else { other_data(report) };
+    let row = |(split, pictures, use_of_them): &(String, Option<usize>, String)| {
+        let pictures = pictures.map_or_else(|| "–".to_owned(), |pictures| count(pictures).to_string());
+        format!(
+            "<tr><th scope=\"row\">{split}</th><td>{pictures}</td><td class=\"word\">{use_of_them}</td></tr>\n"
+        )
+    };
+    format!(
+        "<section id=\"splits\">\n<h2>Which pictures decided what</h2>\n<table class=\"splits\">\n<thead><tr>\
+         <th scope=\"col\">Split</th><th scope=\"col\">Pictures</th><th scope=\"col\" class=\"word\">What they are for</th></tr>\
+         </thead>\n<tbody>\n{}</tbody>\n</table>\n</section>\n",
+        rows.iter().map(row).collect::<String>()
+    )
+}
+
+/// Each split of the run's own data: what it is called, how many pictures it has if that is known, and what
+/// they did.
+fn own_splits(report: &Report) -> Vec<(String, Option<usize>, String)> {
+    let [train, validation, test] = report.sizes.map(Some);
     let watched = match report.config.recipe.early_stop {
         0 => "Looked at after every epoch, to be shown here. Nothing in this run was chosen by them."
             .to_owned(),
@@ -50,43 +77,61 @@ fn splits(report: &Report) -> String {
         }
         _ => "Not looked at for this report.",
     };
-    let rows = [
-        ("Training", train, "The weights, and all constants, come from these.".to_owned()),
-        ("Validation", validation, watched),
-        ("Test", test, judged.to_owned()),
-    ];
-    let row = |(split, pictures, use_of_them): &(&str, usize, String)| {
-        format!(
-            "<tr><th scope=\"row\">{split}</th><td>{}</td><td class=\"word\">{use_of_them}</td></tr>\n",
-            count(*pictures)
-        )
-    };
-    format!(
-        "<section id=\"splits\">\n<h2>Which pictures decided what</h2>\n<table class=\"splits\">\n<thead><tr>\
-         <th scope=\"col\">Split</th><th scope=\"col\">Pictures</th><th scope=\"col\" class=\"word\">What they are for</th></tr>\
-         </thead>\n<tbody>\n{}</tbody>\n</table>\n</section>\n",
-        rows.iter().map(row).collect::<String>()
-    )
+    vec![
+        ("Training".into(), train, "The weights, and all constants, come from these.".into()),
+        ("Validation".into(), validation, watched),
+        ("Test".into(), test, judged.into()),
+    ]
+}
+
+/// The same where the pictures on the page are of other data.
+fn other_data(report: &Report) -> Vec<(String, Option<usize>, String)> {
+    let (trained_with, split) = (trained_with(report), split_word(report.split));
+    let trained = "All splits of the run: the weights, and all that was chosen, come from these. None of them is looked at \
+                   on this page, but for the evaluations under \u{201c}Training\u{201d}.";
+    let told = "Scored for this report. They decided nothing. Whether some of them are in the data of the run, too, was \
+                not looked into.";
+    vec![
+        (trained_with, None, trained.into()),
+        (format!("{}, {split}", data_name(report)), Some(report.scores.pictures()), told.into()),
+    ]
 }
 
 fn repeat(report: &Report) -> String {
     let config = &report.config;
     format!(
         "<section id=\"repeat\">\n<h2>How to get it again</h2>\n\
-         <p>With the same pictures, the same version and the same precision, this computes the same bits, with any \
-         number of threads{}:</p>\n<pre><code>{}</code></pre>\n<dl class=\"facts\">\n\
-         <div><dt>Seed</dt><dd>{}</dd></div>\n<div><dt>Program</dt><dd>vgg {}</dd></div>\n\
+         <p>{}</p>\n<pre><code>{}</code></pre>\n<dl class=\"facts\">\n\
+         <div><dt>Seed</dt><dd>{}</dd></div>\n<div><dt>Program</dt><dd>vgg {}, which wrote this page</dd></div>\n\
          <div><dt>Data</dt><dd>{}</dd></div>\n\
          <div class=\"whole\"><dt>Fingerprint of the data</dt><dd><code>{}</code></dd></div>\n</dl>\n\
          <details>\n<summary>config.toml: everything that this run is</summary>\n<pre><code>{}</code></pre>\n</details>\n\
          </section>\n",
-        if config.run.precision == "bf16" { ", on processors with the same instructions" } else { "" },
+        same_bits(report),
         text(&report.command),
         config.run.seed,
         env!("CARGO_PKG_VERSION"),
         name(&config.data.source),
         name_of_hash(&config.data.fingerprint),
         text(&report.config_text)
+    )
+}
+
+/// What it takes for the command to give the same bits. Kernels that round alike do.
+fn same_bits(report: &Report) -> String {
+    let start = match &report.config.run.init_from {
+        Some(_) => ", the same network to start from",
+        None => "",
+    };
+    let kernels = match report.config.run.precision.as_str() {
+        "bf16" => {
+            "In bf16, each kind of kernels rounds in its own way: it takes a processor with the same ones."
+        }
+        _ => "In f32, kernels for AVX2 and AVX-512 give the same ones; the portable kernels round otherwise.",
+    };
+    format!(
+        "With the same pictures{start} and the same version of the program, this computes the same bits, with any number \
+         of threads. {kernels}"
     )
 }
 

@@ -84,12 +84,19 @@ fn course(uniform: &dyn Fn(u64) -> f32) -> Course {
     };
     let validation = |epoch: u64| {
         let wrong = 0.05 / epoch as f64;
-        Validation { step: 110 * epoch, accuracy: 1.0 - wrong, loss: 3.0 * wrong, examples: 5_000 }
+        Validation {
+            step: 110 * epoch,
+            accuracy: 1.0 - wrong,
+            loss: 3.0 * wrong,
+            examples: 5_000,
+            seconds_since_start: Some(12.0 * epoch as f64),
+        }
     };
     Course {
         points: (0..137).map(point).collect(),
         last_step: 1_096,
         steps_per_point: 8,
+        steps_per_epoch: Some(110),
         validations: (1..=9).map(validation).collect(),
         bad_lines: 1,
     }
@@ -118,7 +125,14 @@ fn all() -> Vec<(&'static str, Report)> {
         is_data_of_the_run: false,
         ..report(2, [8, 5, 1], 4, usize::MAX)
     };
+    let mut early = report(10, [28, 28, 1], 10_000, 91);
+    (early.config.recipe.early_stop, early.config.recipe.label_smoothing) = (2, 0.1);
+    (early.config.run.steps, early.global_step) = (5_500, 770);
+    for validation in &mut early.course.validations[7..] {
+        validation.accuracy = 0.9;
+    }
     vec![
+        ("ended-early", early),
         ("digits", report(10, [28, 28, 1], 10_000, 91)),
         ("two-classes-none-wrong", report(2, [28, 28, 1], 500, usize::MAX)),
         ("letters", report(26, [28, 28, 1], 5_000, 12)),
@@ -211,6 +225,100 @@ fn the_page_says_what_there_is() {
     }
     let unrecorded = all().pop().unwrap().1.page();
     assert!(unrecorded.contains("There is no record of it") && unrecorded.contains("These are not the data"));
+}
+
+#[test]
+fn a_run_that_ended_early_says_so_and_shows_all_of_it() {
+    let early = all().remove(0).1;
+    let page = early.page();
+    for part in [
+        "<b>Training ended early, at step 1,096 of 5,500</b>: validation accuracy had not risen for 2 epochs.",
+        "that of step <b>770</b>, the upright line; 1,096 steps were made.",
+        "the network of step 770, of 1,096 that were made and 5,500 asked for",
+        "training (smoothed labels), running mean",
+        "smoothed by 0.1, and so is never below 0.5;",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_eq!(page.matches("class=\"used\"").count(), 3, "an upright line in each plot");
+    let whole = report(10, [28, 28, 1], 500, 9).page();
+    for part in ["ended early", "class=\"used\"", "smoothed labels", "not their heights"] {
+        assert!(!whole.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn low_accuracies_have_ticks() {
+    let mut poor = report(10, [28, 28, 1], 500, 9);
+    poor.course.points.iter_mut().for_each(|point| point.accuracy = 8.0 * 0.2);
+    poor.course.validations.iter_mut().for_each(|validation| validation.accuracy = 0.25);
+    let page = poor.page();
+    for tick in [">20\u{a0}%</span>", ">25\u{a0}%</span>"] {
+        assert!(page.contains(tick), "{tick}");
+    }
+}
+
+#[test]
+fn weighted_classes_are_named_beside_the_loss() {
+    let mut weighted = report(10, [28, 28, 1], 500, 9);
+    weighted.config.recipe.class_weights = vgg_train::ClassWeights::Balanced;
+    assert!(weighted.page().contains("counted with weighted classes; that of the validation"));
+    weighted.config.recipe.label_smoothing = 0.05;
+    assert!(weighted.page().contains("counted with labels smoothed by 0.05 and weighted classes; that of"));
+}
+
+#[test]
+fn the_first_time_of_each_accuracy_is_told_where_it_is_known() {
+    let mut timed = report(10, [28, 28, 1], 500, 9);
+    let row = "<th scope=\"row\">97.50\u{a0}%</th><td>220</td><td>24\u{a0}s</td><td>0.0750</td>";
+    assert!(timed.page().contains(row), "{row}");
+    // The steps took longer than the times say: those of a start anew.
+    timed.course.points[0].seconds = 600.0;
+    let page = timed.page();
+    assert!(!page.contains(row) && page.contains("<td>220</td><td>0.0750</td>"));
+}
+
+#[test]
+fn other_data_are_named_and_not_taken_for_those_of_the_run() {
+    let other =
+        Report { is_data_of_the_run: false, data_name: "/data/shapes".into(), ..report(3, [8, 8, 1], 60, 3) };
+    let page = other.page();
+    for part in [
+        "vgg13, trained with mnist, on shapes",
+        "it was trained with mnist. This says how the network does on the test pictures of shapes.",
+        "60 test pictures of /data/shapes",
+        "The network was trained with mnist.",
+        "<th scope=\"row\">shapes, test</th><td>60</td>",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    for part in ["55,000", "for training", "scored once"] {
+        assert!(!page.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn each_split_has_a_page_of_its_own() {
+    let name = |split, is_data_of_the_run| {
+        let report = Report { split, is_data_of_the_run, ..report(2, [8, 5, 1], 4, usize::MAX) };
+        let folder = tempfile::tempdir().unwrap();
+        let path = report.write(&folder.path().into()).unwrap();
+        assert!(path.exists());
+        path.file_name().unwrap().to_string_lossy().into_owned()
+    };
+    assert_eq!(name(Split::Test, true), "report.html");
+    assert_eq!(name(Split::Validation, true), "report-validation.html");
+    assert_eq!(name(Split::Train, true), "report-train.html");
+    assert_eq!(name(Split::Test, false), "report-other-data.html");
+    assert_eq!(name(Split::Validation, false), "report-other-data-validation.html");
+}
+
+#[test]
+fn what_gives_the_same_bits_depends_on_the_format() {
+    let mut run = report(2, [8, 5, 1], 4, usize::MAX);
+    assert!(run.page().contains("AVX2 and AVX-512 give the same ones; the portable kernels round otherwise"));
+    run.config.run.precision = "bf16".into();
+    assert!(run.page().contains("In bf16, each kind of kernels rounds in its own way"));
 }
 
 /// Chromium, if it is installed.

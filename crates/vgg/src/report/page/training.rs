@@ -1,12 +1,20 @@
 //! Curves of loss, accuracy and learning rate over the steps.
 
-use super::html::{Percent, count, counted, small};
+use super::html::{Percent, count, counted, duration, small};
 use super::plot::{Axis, Plot, Scale, number, percent, whole};
+use super::trained_with;
 use crate::report::Report;
 use crate::report::course::{Course, Point, Validation};
+use vgg_train::ClassWeights;
 
 /// Most evaluations that get a dot of their own.
 const MOST_DOTS: usize = 120;
+
+/// What the curve through the steps is.
+const RUNNING_MEAN: &str = "training, running mean";
+
+/// Most rows of the table of evaluations.
+const MOST_ROWS: usize = 20;
 
 pub(super) fn section(report: &Report) -> String {
     let course = &report.course;
@@ -24,21 +32,27 @@ pub(super) fn section(report: &Report) -> String {
         );
     }
     format!(
-        "<section id=\"training\">\n<h2>Training</h2>\n{}{bad}{}<div class=\"pair\">\n{}{}</div>\n</section>\n",
-        summary(course),
-        loss(course),
-        accuracy(course),
-        learning_rate(course)
+        "<section id=\"training\">\n<h2>Training</h2>\n{}{bad}{}{}<div class=\"pair\">\n{}{}</div>\n{}</section>\n",
+        summary(report),
+        loss(report),
+        losses_compared(report),
+        accuracy(report),
+        learning_rate(report),
+        rises(course)
     )
 }
 
 /// What the curves say, in words.
-fn summary(course: &Course) -> String {
-    let best = course.validations.iter().max_by(|a, b| a.accuracy.total_cmp(&b.accuracy));
-    match best {
-        None => "<p>The validation pictures were not evaluated on the way.</p>\n".to_owned(),
+fn summary(report: &Report) -> String {
+    let course = &report.course;
+    let whose = match report.is_data_of_the_run {
+        true => String::new(),
+        false => format!("The network was trained with {}. ", trained_with(report)),
+    };
+    let evaluated = match course.best_validation() {
+        None => "The validation pictures were not evaluated on the way.".to_owned(),
         Some(best) => format!(
-            "<p>The {} validation pictures were evaluated {}; the best was {} after step {}.</p>\n",
+            "The {} validation pictures were evaluated {}; the best was {} after step {}.",
             count(best.examples as usize),
             match course.validations.len() {
                 1 => "once".to_owned(),
@@ -47,7 +61,98 @@ fn summary(course: &Course) -> String {
             Percent(best.accuracy),
             count(best.step as usize)
         ),
+    };
+    format!("<p>{whose}{evaluated}{}</p>\n", ending(report))
+}
+
+/// In words, why the network on the page is not that of the last step, where it is not.
+fn ending(report: &Report) -> String {
+    let (course, patience) = (&report.course, report.config.recipe.early_stop);
+    let [used, last, all] =
+        [report.global_step, course.last_step, report.config.run.steps].map(|step| count(step as usize));
+    let early = match course.ended_early(patience, report.config.run.steps) {
+        true => format!(
+            " <b>Training ended early, at step {last} of {all}</b>: validation accuracy had not risen for {}.",
+            counted(patience as usize, "epoch")
+        ),
+        false => String::new(),
+    };
+    match is_of_an_earlier_step(report) {
+        true => format!(
+            "{early} The network of this page is that of step <b>{used}</b>, the upright line; {last} steps were made."
+        ),
+        false => early,
     }
+}
+
+fn is_of_an_earlier_step(report: &Report) -> bool {
+    report.global_step < report.course.last_step
+}
+
+/// What keeps the two curves of the loss from being compared, where something does.
+fn losses_compared(report: &Report) -> String {
+    let (recipe, classes) = (&report.config.recipe, report.config.network.classes);
+    let (smoothing, weighs) = (recipe.label_smoothing, recipe.class_weights == ClassWeights::Balanced);
+    let smoothed = format!("with labels smoothed by {}", number(smoothing));
+    let what = match (smoothing > 0.0, weighs) {
+        (false, false) => return String::new(),
+        (true, false) => format!(
+            "{smoothed}, and so is never below {}",
+            number(least_smoothed_loss(smoothing, classes as f64))
+        ),
+        (false, true) => "with weighted classes".to_owned(),
+        (true, true) => format!("{smoothed} and weighted classes"),
+    };
+    format!(
+        "<p class=\"after\">The loss of training is counted {what}; that of the validation pictures is without. Compare \
+         the shapes of the two curves, not their heights.</p>\n"
+    )
+}
+
+/// The entropy of smoothed labels, which no network's loss is below.
+fn least_smoothed_loss(smoothing: f64, classes: f64) -> f64 {
+    let other = smoothing / classes;
+    let right = 1.0 - smoothing + other;
+    -right * right.ln() - (classes - 1.0) * other * other.ln()
+}
+
+/// When the validation accuracy first reached its values.
+fn rises(course: &Course) -> String {
+    let rises = course.rises();
+    if rises.is_empty() {
+        return String::new();
+    }
+    let has_times = course.has_times_of_one_start();
+    let row = |rise: &Validation| {
+        let time = rise.seconds_since_start.filter(|_| has_times);
+        let time = time.map_or_else(String::new, |seconds| format!("<td>{}</td>", duration(seconds)));
+        let step = count(rise.step as usize);
+        format!(
+            "<tr><th scope=\"row\">{:.2}</th><td>{step}</td>{time}<td>{}</td></tr>\n",
+            Percent(rise.accuracy),
+            small(rise.loss)
+        )
+    };
+    let (head, words) = match has_times {
+        true => (
+            "<th scope=\"col\">after</th>",
+            "; times since training was asked for, with reading data and evaluations",
+        ),
+        false => ("", ""),
+    };
+    format!(
+        "<details>\n<summary>When validation accuracy first reached its values</summary>\n<table class=\"rises\">\n\
+         <caption>Each time it rose{words}</caption>\n<thead><tr><th scope=\"col\">Accuracy</th>\
+         <th scope=\"col\">at step</th>{head}<th scope=\"col\">Loss</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>\n\
+         </details>\n",
+        thinned(&rises, MOST_ROWS).map(row).collect::<String>()
+    )
+}
+
+/// About evenly chosen ones, at most so many of them; the last stays.
+fn thinned(validations: &[Validation], most: usize) -> impl Iterator<Item = &Validation> {
+    let every = validations.len().div_ceil(most).max(1);
+    validations.iter().skip((validations.len() + every - 1) % every).step_by(every)
 }
 
 /// The axis of steps.
@@ -65,15 +170,30 @@ fn smooth(course: &Course, value: impl Fn(&Point) -> f64) -> Vec<Option<(f64, f6
     values.map(|(place, value)| value.map(|value| (step(course, place), value))).collect()
 }
 
-/// Validations with one number of each, thinned to a bounded number of them; the last stays.
+/// Validations with one number of each.
 fn validations(course: &Course, value: impl Fn(&Validation) -> f64) -> Vec<(f64, f64)> {
-    let every = course.validations.len().div_ceil(MOST_DOTS).max(1);
-    let mut points: Vec<_> = course.validations.rchunks(every).filter_map(<[Validation]>::last).collect();
-    points.reverse();
-    points.into_iter().map(|validation| (validation.step as f64, value(validation))).collect()
+    let shown = thinned(&course.validations, MOST_DOTS);
+    shown.map(|validation| (validation.step as f64, value(validation))).collect()
 }
 
-fn loss(course: &Course) -> String {
+/// A plot over the steps, with an upright line at the network of the page where training went on after it.
+fn over_steps(report: &Report, y: Axis) -> Plot {
+    let mut plot = Plot::new(steps(&report.course), y);
+    if is_of_an_earlier_step(report) {
+        plot.line("used", [y.low, y.high].map(|end| Some((report.global_step as f64, end))));
+    }
+    plot
+}
+
+/// What the lines of a plot over the steps mean.
+fn keys<'a>(report: &Report, validated: bool, lines: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let validation = validated.then_some(("validation", "validation"));
+    let used = is_of_an_earlier_step(report).then_some(("used", "the network of this page"));
+    lines.iter().copied().chain(validation).chain(used).collect()
+}
+
+fn loss(report: &Report) -> String {
+    let course = &report.course;
     let smoothed = smooth(course, |point| point.loss);
     let validated = validations(course, |validation| validation.loss);
     let shown =
@@ -88,7 +208,7 @@ fn loss(course: &Course) -> String {
     } else {
         Axis { scale: Scale::Linear, low: 0.0, high: high * 1.1, label: number }
     };
-    let mut plot = Plot::new(steps(course), y);
+    let mut plot = over_steps(report, y);
     if course.steps_per_point == 1 {
         let raw = course.points.iter().enumerate();
         plot.line(
@@ -110,16 +230,21 @@ fn loss(course: &Course) -> String {
         steps => ("range", format!("smallest to largest of {} steps", count(steps as usize))),
     };
     let description = format!(
-        "Loss over {} steps: {} at first, {} at the end, smoothed.",
+        "Loss over {} steps: {} at first, {} at the end, as a running mean.",
         count(course.last_step as usize),
         small(smoothed.iter().flatten().next().map_or(0.0, |point| point.1)),
         small(last)
     );
-    let keys = [("smooth", "training, smoothed"), (class, raw.as_str()), ("validation", "validation")];
-    figure("Loss", &keys[..if validated.is_empty() { 2 } else { 3 }], &plot.html("wide", &description))
+    let training = match report.config.recipe.label_smoothing > 0.0 {
+        true => "training (smoothed labels), running mean",
+        false => RUNNING_MEAN,
+    };
+    let keys = keys(report, !validated.is_empty(), &[("smooth", training), (class, raw.as_str())]);
+    figure("Loss", &keys, &plot.html("wide", &description))
 }
 
-fn accuracy(course: &Course) -> String {
+fn accuracy(report: &Report) -> String {
+    let course = &report.course;
     let smoothed = smooth(course, |point| point.accuracy);
     let validated = validations(course, |validation| validation.accuracy);
     // On this scale, all right would be infinitely far away; with n pictures, half of one wrong is not.
@@ -129,9 +254,13 @@ fn accuracy(course: &Course) -> String {
     let all = || smoothed.iter().flatten().chain(&validated).map(|point| point.1);
     let high = all().fold(0.5_f64, f64::max);
     let low = all().fold(1.0_f64, f64::min).min(0.9);
-    let high = (1.0 - (1.0 - high) / 1.3).min(most);
-    let y = Axis { scale: Scale::Accuracy, low: (low - 0.05).max(0.0), high, label: percent };
-    let mut plot = Plot::new(steps(course), y);
+    // Where little is told right, shares are laid evenly: the other scale has hardly a tick there.
+    let (scale, high) = match high < 0.8 {
+        true => (Scale::Linear, all().fold(0.05_f64, f64::max) * 1.1),
+        false => (Scale::Accuracy, (1.0 - (1.0 - high) / 1.3).min(most)),
+    };
+    let y = Axis { scale, low: (low - 0.05).max(0.0), high, label: percent };
+    let mut plot = over_steps(report, y);
     plot.line("smooth", smoothed.iter().copied());
     plot.line("validation", validated.iter().copied().map(Some));
     plot.dots("validation-dot", validated.iter().copied());
@@ -143,18 +272,19 @@ fn accuracy(course: &Course) -> String {
         last(&mut smoothed.iter().flatten().map(|point| point.1)),
         last(&mut validated.iter().map(|point| point.1))
     );
-    let keys = [("smooth", "training, smoothed"), ("validation", "validation")];
-    figure("Accuracy", &keys[..if validated.is_empty() { 1 } else { 2 }], &plot.html("half", &description))
+    let keys = keys(report, !validated.is_empty(), &[("smooth", RUNNING_MEAN)]);
+    figure("Accuracy", &keys, &plot.html("half", &description))
 }
 
-fn learning_rate(course: &Course) -> String {
+fn learning_rate(report: &Report) -> String {
+    let course = &report.course;
     let rate = |point: &Point| point.learning_rate / point.steps as f64;
     let high = course.points.iter().filter(|point| point.steps > 0).map(rate).fold(0.0, f64::max);
     if high == 0.0 {
         return String::new();
     }
     let y = Axis { scale: Scale::Linear, low: 0.0, high: high * 1.1, label: number };
-    let mut plot = Plot::new(steps(course), y);
+    let mut plot = over_steps(report, y);
     let points = course.points.iter().enumerate();
     plot.line(
         "rate",
