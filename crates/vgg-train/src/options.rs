@@ -64,7 +64,7 @@ pub struct TrainOptions {
     pub save_every: Option<u64>,
     /// Step at which to save and end, to go on another time.
     pub stop_at: Option<u64>,
-    /// Whether the validation split is evaluated at the end of every epoch.
+    /// Whether the validation split is evaluated at the end of every epoch, and of the run.
     pub evaluate_epochs: bool,
     /// Steps from one more evaluation of the validation split to the next; none when there is no number.
     pub evaluate_every: Option<u64>,
@@ -293,7 +293,7 @@ impl TrainOptions {
             (Some(Length::Epochs(epochs)), _) => epochs.saturating_mul(steps_per_epoch),
             (None, Some(run)) => run.steps,
             (None, None) if overfit_batch => overfit::STEPS,
-            (None, None) => row.epochs.saturating_mul(steps_per_epoch),
+            (None, None) => (row.epochs * steps_per_epoch as f64).round() as u64,
         };
         let seed = self.seed.or(saved.map(|run| run.seed)).unwrap_or(DEFAULT_SEED);
         let freeze = self.freeze.map(|freeze| freeze.layers(network));
@@ -417,7 +417,7 @@ mod tests {
         let resolve = |options: TrainOptions| options.resolve(None, &splits, &Source::Mnist).unwrap();
         let (network, config) = resolve(TrainOptions::new("model"));
         assert_eq!((network.name.as_str(), network.head.as_str()), ("vgg13", "tutorial"));
-        assert_eq!((&*config.recipe.name, config.run.steps), ("fast", 860));
+        assert_eq!((&*config.recipe.name, config.run.steps), ("fast", 774));
         assert_eq!((config.data.source.as_str(), config.run.precision.as_str()), ("mnist", "auto"));
         let tutorial = TrainOptions { recipe: Some("tutorial".into()), ..TrainOptions::new("model") };
         assert_eq!(resolve(tutorial.clone()).1.run.steps, 55_000);

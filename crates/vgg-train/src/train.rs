@@ -101,14 +101,16 @@ impl Run<'_> {
     }
 
     /// Evaluates the validation split when it is time. Says whether it is the best so far, and so to be kept,
-    /// of a run that may end early; only the ends of epochs count there, however often else it is evaluated.
+    /// of a run that may end early; only the ends of epochs, and of the run, count there, however often else it
+    /// is evaluated.
     fn evaluate(
         &mut self,
         steps_per_epoch: u64,
         listeners: &mut Listeners<'_, '_>,
     ) -> Result<bool, TrainError> {
         let step = self.global_step;
-        let ends_epoch = self.evaluate_epochs && step.is_multiple_of(steps_per_epoch);
+        let ends_epoch =
+            self.evaluate_epochs && (step.is_multiple_of(steps_per_epoch) || step == self.config.run.steps);
         if !ends_epoch && !self.evaluate_every.is_some_and(|steps| step.is_multiple_of(steps)) {
             return Ok(false);
         }

@@ -53,8 +53,14 @@ fn stopping_twice_in_mid_epoch_changes_no_bit() {
 fn training_learns_and_tells_the_same_after_opening() {
     let bench = Bench::new();
     let length = Some(Length::Epochs(20));
-    let overrides = Overrides { learning_rate: Some(0.2), ..Overrides::default() };
-    let options = TrainOptions { length, overrides, ..bench.options("model") };
+    let overrides = Overrides {
+        learning_rate: Some(0.2),
+        momentum: Some(0.9),
+        nesterov: Some(true),
+        ..Overrides::default()
+    };
+    let recipe = Some("tutorial".into());
+    let options = TrainOptions { length, recipe, overrides, ..bench.options("model") };
     let Trained { mut estimator, splits, ending, .. } = run_alone(&options).unwrap();
     assert_eq!((ending, estimator.global_step()), (Ending::Finished, 120));
     let stop = AtomicBool::new(false);
@@ -144,9 +150,9 @@ fn evaluating_changes_nothing_else() {
         run(options, &mut note).unwrap();
         steps
     };
-    assert_eq!(evaluated_at(&bench.options("with")), [6, 12]);
+    assert_eq!(evaluated_at(&bench.options("with")), [6, 12, 15]);
     let often = TrainOptions { evaluate_every: Some(4), ..bench.options("often") };
-    assert_eq!(evaluated_at(&often), [4, 6, 8, 12]);
+    assert_eq!(evaluated_at(&often), [4, 6, 8, 12, 15]);
     let without = TrainOptions { evaluate_epochs: false, ..bench.options("without") };
     assert!(evaluated_at(&without).is_empty());
     let last = |name| contents(&bench.path(name).join("ckpt-000000015"));
@@ -229,7 +235,7 @@ fn other_options_are_refused_with_both_values() {
         (TrainOptions { batch_size: Some(5), ..good.clone() }, "run.batch_size (saved 10, asked 5)"),
         (TrainOptions { length: Some(Length::Epochs(2)), ..good.clone() }, "run.steps (saved 15, asked 12)"),
         (TrainOptions { seed: Some(9), ..good.clone() }, "run.seed (saved 1, asked 9)"),
-        (TrainOptions { overrides: rate, ..good.clone() }, "recipe.learning_rate (saved 0.01, asked 0.5)"),
+        (TrainOptions { overrides: rate, ..good.clone() }, "recipe.learning_rate (saved 0.04, asked 0.5)"),
         (
             TrainOptions { recipe: Some("tutorial".into()), ..good.clone() },
             "recipe.name (saved \"fast\", asked \"tutorial\")",

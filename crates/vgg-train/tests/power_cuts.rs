@@ -24,7 +24,7 @@ fn a_power_cut_at_any_moment_leaves_every_checkpoint_that_was_saved() {
     let (operations, expected) = (whole.operations(), outcome(&whole));
     assert_eq!(expected.len(), 6, "five files of a checkpoint, and the metrics");
     let shown = points(&whole.contents(Path::new(MODEL)));
-    assert_eq!(shown.len(), 6, "two values of the first step, of steps 6 and 12");
+    assert_eq!(shown.len(), 10, "two values of the first step, four of steps 6 and 12, where epochs end");
 
     for at in 0..=operations {
         let storage = Simulated::new().with(Fault::PowerCut { at });

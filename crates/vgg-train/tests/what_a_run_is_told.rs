@@ -83,10 +83,10 @@ fn what_a_run_was_told_cannot_change() {
     run(&TrainOptions { stop_at: Some(2), ..bench.options("model") }).unwrap();
     let freeze = TrainOptions { freeze: Some(Freeze::Layers(1)), ..TrainOptions::new(bench.path("model")) };
     assert!(refused(&freeze).contains("run.freeze (saved 0, asked 1)"));
-    let normalise = Overrides { normalise: Some(true), ..Overrides::default() };
+    let normalise = Overrides { normalise: Some(false), ..Overrides::default() };
     let normalise = TrainOptions { overrides: normalise, ..TrainOptions::new(bench.path("model")) };
     let message = refused(&normalise);
-    assert!(message.contains("options: recipe.normalise (saved false, asked true);"), "{message}");
+    assert!(message.contains("options: recipe.normalise (saved true, asked false);"), "{message}");
     let limit = TrainOptions { limit: Some(20), ..TrainOptions::new(bench.path("model")) };
     assert!(refused(&limit).contains("data.limit (saved none, asked 20)"), "{}", refused(&limit));
 }

@@ -15,8 +15,8 @@ use vgg_data::Source;
 use vgg_engine::{Dropout, Engine, EngineError, EngineInfo, EngineOptions, Outcome, State, UpdateRule};
 use vgg_formats::ModelDir;
 use vgg_train::{
-    EngineFactory, Estimator, Event, Length, Listener, OpenOptions, Overrides, TrainError, TrainOptions,
-    Trained,
+    EngineFactory, Estimator, Event, Length, Listener, OpenOptions, Overrides, Schedule, TrainError,
+    TrainOptions, Trained,
 };
 
 pub(crate) const SIDE: usize = 4;
@@ -282,6 +282,10 @@ fn write_idx(path: &Path, sizes: &[usize], values: &[u8]) {
 /// epoch to epoch, so that the second one is the best whatever became of the first one's checkpoint.
 pub(crate) fn small_run(data: &Path, model_dir: ModelDir) -> TrainOptions {
     let overrides = Overrides {
+        schedule: Some(Schedule::WarmUpLinear),
+        warm_up: Some(0.2),
+        momentum: Some(0.9),
+        nesterov: Some(true),
         averaging: Some(0.9),
         learning_rate: Some(0.1),
         averaging_interval: Some(2),
@@ -289,6 +293,7 @@ pub(crate) fn small_run(data: &Path, model_dir: ModelDir) -> TrainOptions {
         ..Overrides::default()
     };
     TrainOptions {
+        recipe: Some("tutorial".into()),
         overrides,
         data: Some(Source::Folder(data.to_owned())),
         batch_size: Some(10),

@@ -15,7 +15,7 @@ pub(super) struct Recipes {
 struct Row {
     summary: &'static str,
     batch_size: usize,
-    epochs: u64,
+    epochs: f64,
     #[serde(flatten)]
     recipe: &'static Recipe,
 }

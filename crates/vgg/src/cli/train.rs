@@ -95,7 +95,7 @@ pub(crate) struct TrainArguments {
     /// Steps from one checkpoint to the next [default: every 600 seconds]
     #[arg(long, value_name = "N", value_parser = super::count, allow_hyphen_values = true)]
     save_every: Option<u64>,
-    /// Steps from one evaluation of the validation pictures to the next, besides those after each epoch
+    /// Steps from one evaluation of the validation pictures to the next, besides those after each epoch and at the end
     #[arg(long, value_name = "N", value_parser = super::count, allow_hyphen_values = true)]
     evaluate_every: Option<u64>,
     /// Save and end at this step, to go on another time
