@@ -192,7 +192,7 @@ mod tests {
              network   vgg13, head tutorial, 32,393,410 parameters\n\
              data      mnist: pictures of 28×28×1, 10 classes\n\
              recipe    fast: learning rate 0.04, 128 pictures a step, seed 1\n\
-             run       resumed at step 3, to step 1,000 of 774; an epoch has 550 steps\n\
+             run       resumed at step 3, to step 1,000 of 860; an epoch has 550 steps\n\
              kept in   model\n"
         );
         let run = RunInfo { end: 2, ..run };

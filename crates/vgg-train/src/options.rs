@@ -293,7 +293,7 @@ impl TrainOptions {
             (Some(Length::Epochs(epochs)), _) => epochs.saturating_mul(steps_per_epoch),
             (None, Some(run)) => run.steps,
             (None, None) if overfit_batch => overfit::STEPS,
-            (None, None) => (row.epochs * steps_per_epoch as f64).round() as u64,
+            (None, None) => row.epochs.saturating_mul(steps_per_epoch),
         };
         let seed = self.seed.or(saved.map(|run| run.seed)).unwrap_or(DEFAULT_SEED);
         let freeze = self.freeze.map(|freeze| freeze.layers(network));
@@ -417,7 +417,7 @@ mod tests {
         let resolve = |options: TrainOptions| options.resolve(None, &splits, &Source::Mnist).unwrap();
         let (network, config) = resolve(TrainOptions::new("model"));
         assert_eq!((network.name.as_str(), network.head.as_str()), ("vgg13", "tutorial"));
-        assert_eq!((&*config.recipe.name, config.run.steps), ("fast", 774));
+        assert_eq!((&*config.recipe.name, config.run.steps), ("fast", 860));
         assert_eq!((config.data.source.as_str(), config.run.precision.as_str()), ("mnist", "auto"));
         let tutorial = TrainOptions { recipe: Some("tutorial".into()), ..TrainOptions::new("model") };
         assert_eq!(resolve(tutorial.clone()).1.run.steps, 55_000);

@@ -88,7 +88,7 @@ pub struct RecipeRow {
     /// Pictures in a step.
     pub batch_size: usize,
     /// Length of the run, in passes over the training pictures.
-    pub epochs: f64,
+    pub epochs: u64,
     /// Its values; their name is the one used on the command line.
     pub recipe: Recipe,
 }
@@ -137,14 +137,14 @@ pub const RECIPES: &[RecipeRow] = &[
     RecipeRow {
         summary: "plain gradient descent at a constant rate of 0.001 for 100 epochs, as in the 2018 tutorial",
         batch_size: 100,
-        epochs: 100.0,
+        epochs: 100,
         recipe: Recipe { name: Cow::Borrowed("tutorial"), ..PLAIN },
     },
     RecipeRow {
         summary: "one cycle of Nesterov momentum on pictures that are moved a little, and a mean of the last \
-                  weights: over 99.4 % on MNIST after 1.8 epochs",
+                  weights: over 99.4 % on MNIST after 2 epochs",
         batch_size: 128,
-        epochs: 1.8,
+        epochs: 2,
         recipe: Recipe {
             name: Cow::Borrowed("fast"),
             averaging: 0.2,
@@ -156,7 +156,7 @@ pub const RECIPES: &[RecipeRow] = &[
     RecipeRow {
         summary: "the same for 18 epochs on digits that are moved and bent more",
         batch_size: 128,
-        epochs: 18.0,
+        epochs: 18,
         recipe: Recipe {
             name: Cow::Borrowed("best"),
             averaging: 0.01,
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn the_tutorial_is_plain_gradient_descent() {
         let row = recipe_row("tutorial").unwrap();
-        assert_eq!((row.batch_size, row.epochs), (100, 100.0));
+        assert_eq!((row.batch_size, row.epochs), (100, 100));
         let recipe = &row.recipe;
         assert_eq!(recipe.initialiser, Initialiser::GlorotUniform);
         assert_eq!((recipe.learning_rate, recipe.schedule, recipe.warm_up), (0.001, Schedule::Constant, 0.0));

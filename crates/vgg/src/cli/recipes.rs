@@ -15,7 +15,7 @@ pub(super) struct Recipes {
 struct Row {
     summary: &'static str,
     batch_size: usize,
-    epochs: f64,
+    epochs: u64,
     #[serde(flatten)]
     recipe: &'static Recipe,
 }
@@ -66,8 +66,8 @@ mod tests {
             let line = text.lines().find(|line| line.starts_with(&format!("{key} "))).unwrap();
             line.split_whitespace().skip(1).map(str::to_owned).collect()
         };
-        assert_eq!(words("learning_rate"), ["0.001", "0.01", "0.02"]);
-        assert_eq!(words("schedule"), ["constant", "warm-up-linear", "one-cycle"]);
+        assert_eq!(words("learning_rate"), ["0.001", "0.04", "0.04"]);
+        assert_eq!(words("schedule"), ["constant", "one-cycle", "one-cycle"]);
         for setting in SETTINGS {
             let values = words(setting.key);
             assert!(

@@ -158,7 +158,7 @@ pub(super) mod tests {
         };
         let run = RunConfig {
             seed: 1,
-            batch_size: 100,
+            batch_size: 128,
             steps: 1_100,
             precision: "f32".into(),
             freeze: 0,

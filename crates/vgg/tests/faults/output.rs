@@ -47,21 +47,6 @@ const FAULTS: &[Fault] = &[
     ),
     fault(
         65,
-        "pictures in colour for a network that takes grey ones",
-        |place| {
-            place.trained_with_one_checkpoint();
-            for file in
-                ["train/0/a", "train/1/a", "val/0/a", "test/1/a"].map(|name| format!("other/{name}.png"))
-            {
-                std::fs::create_dir_all(place.path(&file).parent().unwrap()).unwrap();
-                vgg::write_png(&place.path(&file), &[7; 48], 4, 4, 3).unwrap();
-            }
-            place.run(&["evaluate", "--data", "other"])
-        },
-        ["other: pictures of 4×4×3", "the network takes pictures of 4×4×1", FIT],
-    ),
-    fault(
-        65,
         "pictures of more classes than the network knows",
         |place| {
             place.trained_with_one_checkpoint();
@@ -167,7 +152,7 @@ const FAULTS: &[Fault] = &[
             "File too large",
             "check its permissions and the free space of its disk",
         ],
-        touches: &["model/.lock", "model/metrics.jsonl"],
+        touches: &["model/.lock", "model/metrics.jsonl", "model/eval", "model/events"],
     },
     Fault {
         title: "the disk is full when a measurement is written: the checkpoints stay",
@@ -178,7 +163,7 @@ const FAULTS: &[Fault] = &[
         },
         exit: 74,
         says: ["cannot write model/metrics.jsonl", "File too large", "check the disk"],
-        touches: &["model/.lock"],
+        touches: &["model/.lock", "model/eval", "model/events"],
     },
     Fault {
         title: "the disk is full when the first checkpoint is written",
