@@ -238,7 +238,7 @@ impl Download<'_> {
                 self.progress.tell(&Loading { task, done: total, total, unit: Unit::Bytes });
             }
             // Whoever had it may have removed or renamed it, and then it is no longer what others see.
-            if !waited || is_at(&kept, part) || is_right(self.path, self.file) {
+            if is_at(&kept, part) || is_right(self.path, self.file) {
                 return Ok(kept);
             }
         }
@@ -337,6 +337,8 @@ impl Download<'_> {
                         kept.set_len(0).map_err(here)?;
                     }
                     (first, have) = (at, at);
+                    // The speed is that of the answer, not of the way to it.
+                    (window, in_window) = (Instant::now(), 0);
                     continue;
                 }
                 Ok(News::Piece(piece)) => piece,

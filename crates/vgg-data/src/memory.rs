@@ -93,15 +93,17 @@ fn left_in_groups(root: &Path, groups: &str) -> Option<u64> {
     left.min()
 }
 
-/// What a group has left of its limit, where files that are kept in memory but not in use count as free.
+/// What a group has left of its limit, where files that are kept in memory count as free: they give way.
 fn left_in_group(group: &Path, limit: &str, usage: &str) -> Option<u64> {
     // No limit is the word `max`, or a number that no machine has.
     let number = |name: &str| read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
     let limit = number(limit)?;
     let statistics = read_to_string(group.join("memory.stat")).unwrap_or_default();
-    let files = ["total_inactive_file ", "inactive_file "].iter().find_map(|name| {
-        statistics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
-    });
+    let kept =
+        |name: &str| statistics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    let files = |names: [&str; 2]| names.iter().filter_map(|name| kept(name)).reduce(u64::saturating_add);
+    let files = files(["total_inactive_file ", "total_active_file "])
+        .or_else(|| files(["inactive_file ", "active_file "]));
     let used = number(usage).unwrap_or(0).saturating_sub(files.unwrap_or(0));
     Some(limit.saturating_sub(used))
 }

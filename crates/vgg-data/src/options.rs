@@ -51,7 +51,7 @@ impl SeededSplit {
     /// Refuses shares that leave a split without pictures.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) when a share is not between 0 and 1, or both
+    /// [`ErrorKind::Argument`] when a share is not between 0 and 1, or both
     /// together leave nothing to train with.
     pub fn check(&self) -> Result<(), DataError> {
         let Self { validation, test, .. } = *self;
@@ -106,7 +106,7 @@ impl Progress {
         Self { listener: Some(Arc::new(listener)), stop: None }
     }
 
-    /// The same, and reading ends with [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted) soon after
+    /// The same, and reading ends with [`ErrorKind::Interrupted`] soon after
     /// `stop` says so.
     pub fn until(self, stop: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { stop: Some(Arc::new(stop)), ..self }
@@ -126,7 +126,7 @@ impl Progress {
                 ErrorKind::Interrupted,
                 task,
                 "interrupted",
-                "what was downloaded is kept; the same command goes on",
+                "run the same command again; what was downloaded is kept",
             )),
             _ => Ok(()),
         }

@@ -342,8 +342,8 @@ pub fn softmax_cross_entropy(
 pub fn sgd(rule: &Sgd, weights: &mut [f64], gradient: &[f64], velocity: Option<&mut [f64]>) {
     let (learning_rate, momentum) = (f64::from(rule.learning_rate), f64::from(rule.momentum));
     let clip = f64::from(rule.gradient_clip);
-    let decayed =
-        |weight: f64, gradient: f64| gradient.clamp(-clip, clip) + f64::from(rule.weight_decay) * weight;
+    let clipped = |gradient: f64| if gradient.is_finite() { gradient.clamp(-clip, clip) } else { gradient };
+    let decayed = |weight: f64, gradient: f64| clipped(gradient) + f64::from(rule.weight_decay) * weight;
     let Some(velocity) = velocity else {
         for (weight, &gradient) in weights.iter_mut().zip(gradient) {
             *weight -= learning_rate * decayed(*weight, gradient);

@@ -328,6 +328,10 @@ impl Config {
         let mut values = BTreeMap::new();
         flatten("", &value, &mut values);
         values.remove("data.source");
+        // Runs from before there was clipping have no such key, and clip nothing.
+        if self.recipe.gradient_clip == 0.0 {
+            values.remove("recipe.gradient_clip");
+        }
         Ok(values)
     }
 }
@@ -504,6 +508,23 @@ pub(crate) mod tests {
             assert_eq!(error.exit_code(), 65);
             assert!(error.to_string().contains("the names of 4000 classes"), "{error}");
         }
+    }
+
+    /// A run from before there was clipping goes on: neither its file nor its checkpoints have the key.
+    #[test]
+    fn a_run_without_a_clip_is_one_with_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config();
+        config.recipe.gradient_clip = 0.0;
+        config.save(&folder.path().into()).unwrap();
+        let path = folder.path().join(CONFIG_FILE);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("gradient_clip = 0.0\n", "")).unwrap();
+        assert_ne!(fs::read_to_string(&path).unwrap(), text);
+        assert_eq!(Config::load(&folder.path().into()).unwrap().unwrap(), config);
+        assert!(!config.identity().unwrap().contains_key("recipe.gradient_clip"));
+        config.recipe.gradient_clip = 0.5;
+        assert_eq!(config.identity().unwrap()["recipe.gradient_clip"], "0.5");
     }
 
     #[test]

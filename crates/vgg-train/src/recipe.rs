@@ -226,6 +226,12 @@ impl Recipe {
         check_rate("learning rate", self.learning_rate)?;
         check_rate("weight decay", self.weight_decay)?;
         check_rate("gradient clip", self.gradient_clip)?;
+        if self.gradient_clip != 0.0 && self.gradient_clip as f32 == 0.0 {
+            return Err(TrainError::Usage(format!(
+                "the gradient clip is {}, with which nothing would be learned; give one such as 0.003, or 0 for none",
+                self.gradient_clip
+            )));
+        }
         check_share("momentum", self.momentum, 0.9)?;
         check_share("warm-up", self.warm_up, 0.2)?;
         check_share("label smoothing", self.label_smoothing, 0.1)?;
@@ -332,6 +338,9 @@ mod tests {
             refused(Overrides { label_smoothing: Some(1.0), ..none() }).contains("label smoothing is 1,")
         );
         assert!(refused(Overrides { averaging: Some(1e-50), ..none() }).contains("share of averaging"));
+        assert!(
+            refused(Overrides { gradient_clip: Some(1e-50), ..none() }).contains("gradient clip is 0.0000")
+        );
         assert!(refused(Overrides { averaging_interval: Some(0), ..none() }).contains("0 steps"));
         assert!(recipe_row("slow").unwrap_err().to_string().contains("tutorial, fast, best"));
     }

@@ -153,7 +153,11 @@ impl TrainOptions {
     fn with_settings(self, text: &str) -> Result<Self, String> {
         let of_toml = |error: toml::de::Error| with_line(&error, text);
         check_keys(text)?;
-        let file: File = toml::from_str(text).map_err(of_toml)?;
+        let mut file: File = toml::from_str(text).map_err(of_toml)?;
+        if file.version.is_some() {
+            // The file of a run from before there was clipping.
+            file.recipe.gradient_clip.get_or_insert(0.0);
+        }
         let names: Names = toml::from_str(text).map_err(of_toml)?;
         let table: toml::Value = toml::from_str(text).map_err(of_toml)?;
         if let Some(version) = file.version.filter(|&version| version != VERSION) {

@@ -294,6 +294,11 @@ fn without_effect(options: &TrainOptions, config: &Config, splits: &Splits) -> V
             splits.name
         ));
     }
+    if config.run.overfit_batch && options.evaluate_every.is_some() {
+        notes.push(
+            "--evaluate-every has no effect: a check on one batch evaluates no other pictures".to_owned(),
+        );
+    }
     let (patience, steps) = (config.recipe.early_stop, config.run.steps);
     let steps_per_epoch = splits.train.len().div_ceil(config.run.batch_size) as u64;
     // The first epoch is the first that can be the best.

@@ -2,8 +2,8 @@
 //!
 //! Loss, learning rate and speed are in the directory itself, accuracy and loss of the validation split in
 //! `eval/`, those of the test split in `eval/test/`. Which steps have values is a function of the step and the
-//! run's configuration, so a run has the same ones however often it was stopped. Nobody needs these files to go on: what cannot be
-//! written costs a warning, and `metrics.jsonl` has it.
+//! run's configuration, so a run has the same ones however often it was stopped. Nobody needs these files to
+//! go on: what cannot be written costs a warning, and `metrics.jsonl` has it.
 
 use crate::error::TrainError;
 use crate::evaluate::Evaluation;

@@ -170,7 +170,8 @@ fn classes(report: &Report) -> String {
     format!("<section id=\"classes\">\n<h2>Class by class</h2>\n{words}{tables}</section>\n")
 }
 
-/// The table of some classes, in which the one with the lowest F1 stands out. Shares are in hundredths, as the head says: there is no room for more signs in a
+/// The table of some classes, in which the one with the lowest F1 stands out. Shares are in hundredths, as the
+/// head says: there is no room for more signs in a
 /// narrow window.
 fn class_table(report: &Report, scores: &[ClassScore], least: Option<usize>, caption: &str) -> String {
     let share =

@@ -140,9 +140,10 @@ fn rises(course: &Course) -> String {
         ),
         false => ("", ""),
     };
+    let which = if rises.len() > MOST_ROWS { "Some of the times that it rose" } else { "Each time it rose" };
     format!(
         "<details>\n<summary>When validation accuracy first reached its values</summary>\n<table class=\"rises\">\n\
-         <caption>Each time it rose{words}</caption>\n<thead><tr><th scope=\"col\">Accuracy</th>\
+         <caption>{which}{words}</caption>\n<thead><tr><th scope=\"col\">Accuracy</th>\
          <th scope=\"col\">at step</th>{head}<th scope=\"col\">Loss</th></tr></thead>\n<tbody>\n{}</tbody>\n</table>\n\
          </details>\n",
         thinned(&rises, MOST_ROWS).map(row).collect::<String>()
