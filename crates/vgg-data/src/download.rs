@@ -104,12 +104,12 @@ fn unwritable(path: &Path, error: &io::Error) -> DataError {
 /// Whether a file is there and is what it should be.
 fn is_right(path: &Path, file: &File) -> bool {
     let length = fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len());
-    length == Some(file.bytes) && sha256(path).is_ok_and(|sum| sum == file.sha256)
+    length == Some(file.bytes) && fs::File::open(path).and_then(sha256).is_ok_and(|sum| sum == file.sha256)
 }
 
-fn sha256(path: &Path) -> io::Result<String> {
+fn sha256(mut content: impl Read) -> io::Result<String> {
     let mut hasher = Sha256::new();
-    io::copy(&mut fs::File::open(path)?, &mut hasher)?;
+    io::copy(&mut content, &mut hasher)?;
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -118,10 +118,8 @@ fn sha256(path: &Path) -> io::Result<String> {
 fn is_at(file: &fs::File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let number = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    file.metadata()
-        .ok()
-        .map(number)
-        .is_some_and(|number_of| fs::metadata(path).ok().map(number) == Some(number_of))
+    let numbers = [file.metadata(), fs::metadata(path)].map(|metadata| metadata.ok().map(number));
+    numbers[0].is_some() && numbers[0] == numbers[1]
 }
 
 #[cfg(not(unix))]
@@ -375,15 +373,8 @@ impl Download<'_> {
     }
 
     fn check(&self, kept: &mut fs::File) -> Result<(), String> {
-        let sum = || -> io::Result<String> {
-            kept.sync_all()?;
-            kept.seek(SeekFrom::Start(0))?;
-            let mut hasher = Sha256::new();
-            io::copy(kept, &mut hasher)?;
-            Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-        };
-        let mut sum = sum;
-        match sum() {
+        let start = kept.sync_all().and_then(|()| kept.seek(SeekFrom::Start(0)));
+        match start.and_then(|_| sha256(kept)) {
             Ok(sum) if sum == self.file.sha256 => Ok(()),
             Ok(sum) => {
                 let [found, expected] = [&sum, self.file.sha256].map(|sum| &sum[..12]);

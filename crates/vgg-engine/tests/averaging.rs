@@ -3,19 +3,10 @@
 
 mod support;
 
-use support::{PRECISIONS, bits, engine, engine_for, every_layer, for_training, pictures};
+use support::{PRECISIONS, RULE, bits, engine, engine_for, every_layer, for_training, pictures};
 use vgg_arch::Network;
-use vgg_engine::{
-    Dropout, Engine, EngineError, EngineOptions, Kernels, Precision, State, UpdateRule, cpu_engine_with,
-};
+use vgg_engine::{Dropout, Engine, EngineError, EngineOptions, Kernels, Precision, State, cpu_engine_with};
 
-const RULE: UpdateRule = UpdateRule {
-    learning_rate: 0.02,
-    momentum: 0.9,
-    nesterov: true,
-    weight_decay: 5e-4,
-    gradient_clip: f32::INFINITY,
-};
 const BATCH: usize = 21;
 
 fn averaging_engine(

@@ -8,13 +8,7 @@ use vgg_arch::Network;
 use vgg_engine::{Dropout, Engine, EngineError, EngineOptions, Kernels, Precision, State, UpdateRule};
 
 /// Weight decay would change a weight that has no gradient.
-const RULE: UpdateRule = UpdateRule {
-    learning_rate: 0.02,
-    momentum: 0.9,
-    nesterov: true,
-    weight_decay: 5e-2,
-    gradient_clip: f32::INFINITY,
-};
+const RULE: UpdateRule = UpdateRule { weight_decay: 5e-2, ..support::RULE };
 const BATCH: usize = 21;
 
 /// Calls `judge` with a number of frozen layers, of which each has two parameters.

@@ -16,21 +16,11 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use support::{PRECISIONS, engine_without_gradients, pictures};
+use support::{PRECISIONS, RULE, engine_without_gradients, pictures};
 use vgg_arch::{Initialiser, Layer, Network, Shape};
 use vgg_engine::plan::Operation;
-use vgg_engine::{
-    Dropout, Engine, EngineOptions, Kernels, Plan, Precision, State, Tier, UpdateRule, cpu_engine_with,
-};
+use vgg_engine::{Dropout, Engine, EngineOptions, Kernels, Plan, Precision, State, Tier, cpu_engine_with};
 use vgg_kernels::contraction::Algorithm;
-
-const RULE: UpdateRule = UpdateRule {
-    learning_rate: 0.02,
-    momentum: 0.9,
-    nesterov: true,
-    weight_decay: 5e-4,
-    gradient_clip: f32::INFINITY,
-};
 
 /// Two whole groups of pictures and a part of one.
 const BATCH: usize = 37;

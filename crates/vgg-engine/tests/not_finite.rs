@@ -7,13 +7,7 @@ use support::{PRECISIONS, engine, engine_without_gradients, pictures};
 use vgg_arch::{Layer, Network, Shape};
 use vgg_engine::{Dropout, Engine, EngineError, Kernels, Precision, State, UpdateRule};
 
-const RULE: UpdateRule = UpdateRule {
-    learning_rate: 0.01,
-    momentum: 0.9,
-    nesterov: true,
-    weight_decay: 0.0,
-    gradient_clip: f32::INFINITY,
-};
+const RULE: UpdateRule = UpdateRule { learning_rate: 0.01, weight_decay: 0.0, ..support::RULE };
 const DROPOUT: Dropout = Dropout { seed: 1, step: 0 };
 const PICTURES: usize = 5;
 

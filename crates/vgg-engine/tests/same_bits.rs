@@ -4,19 +4,11 @@ mod support;
 
 use std::io::Write;
 use support::{
-    PRECISIONS, bits, engine, engine_without_gradients, every_layer, narrow_vgg, pictures, wide_vgg,
+    PRECISIONS, RULE, bits, engine, engine_without_gradients, every_layer, narrow_vgg, pictures, wide_vgg,
 };
 use vgg_arch::{Initialiser, Network};
 use vgg_engine::{
-    Dropout, Engine, EngineError, EngineOptions, Kernels, Precision, State, Tier, UpdateRule, cpu_engine_with,
-};
-
-const RULE: UpdateRule = UpdateRule {
-    learning_rate: 0.02,
-    momentum: 0.9,
-    nesterov: true,
-    weight_decay: 5e-4,
-    gradient_clip: f32::INFINITY,
+    Dropout, Engine, EngineError, EngineOptions, Kernels, Precision, State, Tier, cpu_engine_with,
 };
 
 /// Trains steps `steps` with dropout on, each on its own pictures, the third batch a short one.

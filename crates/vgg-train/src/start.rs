@@ -119,17 +119,13 @@ impl Prepared {
         if ending == Ending::Interrupted && global_step == 0 {
             remove_new(model_dir, &missing);
         }
-        let steps_per_epoch = self.steps_per_epoch();
+        let steps_per_epoch = steps_per_epoch(&self.config, &self.splits);
         let patience = self.config.recipe.early_stop;
         let complete = global_step >= self.config.run.steps
             || early_stop::is_over(best, global_step, patience, steps_per_epoch);
         let (best_step, warning) = self.use_best(model_dir, global_step, best)?;
         let estimator = Estimator::new(self.config, self.engine, best_step, warning.into_iter().collect());
         Ok(Trained { estimator, splits: self.splits, ending, complete, global_step })
-    }
-
-    fn steps_per_epoch(&self) -> u64 {
-        self.splits.train.len().div_ceil(self.config.run.batch_size) as u64
     }
 
     /// Leaves in the engine what evaluation and prediction are to use: the weights of the best evaluation
@@ -176,7 +172,7 @@ impl Prepared {
             engine: &info,
             global_step,
             end,
-            steps_per_epoch: self.steps_per_epoch(),
+            steps_per_epoch: steps_per_epoch(&self.config, &self.splits),
         };
         for warning in self.warnings.iter().chain(warnings) {
             listeners.tell(&Event::Warning(warning))?;
@@ -300,7 +296,7 @@ fn without_effect(options: &TrainOptions, config: &Config, splits: &Splits) -> V
         );
     }
     let (patience, steps) = (config.recipe.early_stop, config.run.steps);
-    let steps_per_epoch = splits.train.len().div_ceil(config.run.batch_size) as u64;
+    let steps_per_epoch = steps_per_epoch(config, splits);
     // The first epoch is the first that can be the best.
     if patience > 0 && patience.saturating_add(1).saturating_mul(steps_per_epoch) >= steps {
         notes.push(format!(
@@ -310,6 +306,10 @@ fn without_effect(options: &TrainOptions, config: &Config, splits: &Splits) -> V
         ));
     }
     notes
+}
+
+fn steps_per_epoch(config: &Config, splits: &Splits) -> u64 {
+    splits.train.len().div_ceil(config.run.batch_size) as u64
 }
 
 fn engine_options(config: &Config, splits: &Splits, threads: usize) -> Result<EngineOptions, TrainError> {

@@ -2,7 +2,7 @@
 #![allow(dead_code)] // Each test uses its own part.
 
 use vgg_arch::{Initialiser, Layer, Network, Shape};
-use vgg_engine::{Engine, EngineOptions, Kernels, Precision, cpu_engine_with};
+use vgg_engine::{Engine, EngineOptions, Kernels, Precision, UpdateRule, cpu_engine_with};
 
 /// A network with every kind of layer, small enough for finite differences.
 pub(crate) fn every_layer(rate: f32) -> Network {
@@ -26,6 +26,15 @@ pub(crate) fn every_layer(rate: f32) -> Network {
         ],
     }
 }
+
+/// An update with momentum and weight decay.
+pub(crate) const RULE: UpdateRule = UpdateRule {
+    learning_rate: 0.02,
+    momentum: 0.9,
+    nesterov: true,
+    weight_decay: 5e-4,
+    gradient_clip: f32::INFINITY,
+};
 
 /// The formats that engines compute in.
 pub(crate) const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
