@@ -408,9 +408,17 @@ fn runs(map: Map, kernel: usize, longest: usize) -> impl Iterator<Item = Range<u
 /// The terms of the sum for pixel (y, x): for each tap that falls inside the picture, in order, the
 /// source pixel's tiles and the tap's tiles in the weights. `mirrored` taps are those of backward by
 /// data, where the tap of an output pixel comes back to the input pixel.
-fn terms(kernel: usize, mirrored: bool, source: Map, y: usize, x: usize) -> ([Pair; 9], usize) {
+///
+/// They are written to `pairs` and used from there: a copy made in wider pieces than those that were just
+/// written waits until these, and the results stored before them, have reached the cache.
+fn terms(
+    kernel: usize,
+    mirrored: bool,
+    source: Map,
+    (y, x): (usize, usize),
+    pairs: &mut [Pair; 9],
+) -> &[Pair] {
     let half = kernel / 2;
-    let mut pairs = [Pair { a: 0, b: 0 }; 9];
     let mut count = 0;
     for tap in 0..kernel * kernel {
         let (mut down, mut right) = (tap / kernel, tap % kernel);
@@ -425,8 +433,11 @@ fn terms(kernel: usize, mirrored: bool, source: Map, y: usize, x: usize) -> ([Pa
             count += 1;
         }
     }
-    (pairs, count)
+    &pairs[..count]
 }
+
+/// Room for [`terms`].
+const NO_TERMS: [Pair; 9] = [Pair { a: 0, b: 0 }; 9];
 
 fn pair_of(a: usize, b: usize) -> Pair {
     debug_assert!(a <= u32::MAX as usize && b <= u32::MAX as usize, "a picture of over 4 billion tiles");
@@ -471,7 +482,8 @@ mod tests {
                 );
                 for run in runs {
                     assert!(run.len() <= if map.group == 1 { 16 } else { 1 });
-                    let taps = |x| terms(kernel, false, Map::new(3, width, 5), 1, x).1;
+                    let taps =
+                        |x| terms(kernel, false, Map::new(3, width, 5), (1, x), &mut NO_TERMS.clone()).len();
                     assert!(run.clone().all(|x| taps(x) == taps(run.start)), "{width} {run:?}");
                 }
             }

@@ -12,7 +12,7 @@
 //! far as its bytes fit. Pictures that are not there are zero in both.
 
 use super::gradient::{Place, Sink, Square, WeightGradient};
-use super::{CACHED_WEIGHTS, Checked, Contraction, Operand, Run, for_each_task, runs, terms};
+use super::{CACHED_WEIGHTS, Checked, Contraction, NO_TERMS, Operand, Run, for_each_task, runs, terms};
 use crate::element::{Bf16, Format};
 use crate::kernels::per_tier;
 use crate::layout::{Map, TILE, TILE_LEN, blocks};
@@ -221,16 +221,17 @@ impl PixelSum<'_> {
         let kernels = self.run.kernels;
         let spread = self.target.group == 1;
         let kernel = if spread { kernels.product16_spread } else { kernels.product16 };
+        let mut room = NO_TERMS;
         for row in rows {
             let (group, y) = (row / self.target.height * self.groups(), row % self.target.height);
             for columns in runs(self.target, self.kernel, 2 * TILE) {
-                let (pairs, count) = terms(self.kernel, self.mirrored, self.source, y, columns.start);
+                let pairs = terms(self.kernel, self.mirrored, self.source, (y, columns.start), &mut room);
                 let tile_rows = self.tile_rows(group, columns.len());
                 let product = Product16 {
                     a: self.x[group * self.source.group_len()..].as_ptr(),
                     b: weights.as_ptr(),
                     c: sums.0.as_mut_ptr(),
-                    pairs: &pairs[..count],
+                    pairs,
                     k_blocks: self.source.blocks(),
                     a_step: 1,
                     b_step: 1,

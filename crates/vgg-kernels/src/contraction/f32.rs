@@ -3,8 +3,8 @@
 use super::gradient::{Place, Sink, Square, WeightGradient};
 use super::winograd::{self, Pixelwise, Target};
 use super::{
-    Algorithm, CACHED_INPUT_BLOCKS, CACHED_WEIGHTS, Checked, Contraction, Operand, Run, for_each_task, runs,
-    terms,
+    Algorithm, CACHED_INPUT_BLOCKS, CACHED_WEIGHTS, Checked, Contraction, NO_TERMS, Operand, Run,
+    for_each_task, runs, terms,
 };
 use crate::layout::{Map, TILE, TILE_LEN, blocks};
 use crate::parallel::SharedMut;
@@ -204,13 +204,14 @@ impl PixelSum<'_> {
         let spread = self.source.group == 1;
         let kernels = self.run.kernels;
         let kernel: ProductFn = if spread { kernels.product_spread } else { kernels.product };
+        let mut room = NO_TERMS;
         for row in rows {
             let (group, y) = (row / self.target.height, row % self.target.height);
             let x = self.x[group * self.source.group_len()..].as_ptr();
             for columns in runs(self.target, self.kernel, TILE) {
                 let pixel = y * self.target.width + columns.start;
                 let tile = (group * self.target.pixels() + pixel) * self.target.blocks() + block;
-                let (pairs, count) = terms(self.kernel, self.mirrored, self.source, y, columns.start);
+                let pairs = terms(self.kernel, self.mirrored, self.source, (y, columns.start), &mut room);
                 let product = Product {
                     a: x,
                     b: weights,
@@ -218,7 +219,7 @@ impl PixelSum<'_> {
                     c: unsafe { self.y.pointer().add(tile * self.target.tile_len()) },
                     a_line: self.source.blocks(),
                     c_line: self.target.blocks(),
-                    pairs: &pairs[..count],
+                    pairs,
                     k_blocks: self.source.blocks(),
                     a_step: 1,
                     b_step: 1,

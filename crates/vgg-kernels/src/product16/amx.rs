@@ -81,17 +81,19 @@ pub(crate) unsafe fn release() {
 }
 
 /// The addresses and distances of a product, in bytes, in the order in which [`block`] reads them:
-/// eight bytes each.
+/// eight bytes each. No two neighbours are copied from neighbours of a [`Product16`]: a compiler would copy
+/// such two at once, and that load would wait until both, and all results stored before them, have reached
+/// the cache.
 #[repr(C)]
 struct Addresses {
     /// Tiles of C at (row, column) (0, 0), (0, 1), (1, 0) and (1, 1). Offsets 0, 8, 16 and 24.
     c: [*mut f32; 4],
     /// Offset 32.
     a: *const u8,
-    /// Offset 40.
-    b: *const u8,
-    /// From the first tile of rows to the second, in A. Offset 48.
+    /// From the first tile of rows to the second, in A. Offset 40.
     a_row: usize,
+    /// Offset 48.
+    b: *const u8,
     /// From the first tile of columns to the second, in B. Offset 56.
     b_column: usize,
     /// Offset 64.
@@ -122,8 +124,8 @@ impl Addresses {
         Self {
             c: [0, column, row, row + column].map(|bytes| product.c.wrapping_byte_add(bytes)),
             a: product.a.cast(),
-            b: product.b.cast(),
             a_row: product.a_row * TILE_BYTES,
+            b: product.b.cast(),
             b_column: product.b_column * TILE_BYTES,
             k_blocks: product.k_blocks,
             pairs_end: product.pairs.as_ptr_range().end,
@@ -163,8 +165,8 @@ macro_rules! block {
                     "shl {a0}, 10",
                     "shl {b0}, 10",
                     "add {a0}, qword ptr [{addresses} + 32]",
-                    "add {b0}, qword ptr [{addresses} + 40]",
-                    "mov {a1}, qword ptr [{addresses} + 48]",
+                    "add {b0}, qword ptr [{addresses} + 48]",
+                    "mov {a1}, qword ptr [{addresses} + 40]",
                     "mov {b1}, qword ptr [{addresses} + 56]",
                     "add {a1}, {a0}",
                     "add {b1}, {b0}",
