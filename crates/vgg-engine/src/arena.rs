@@ -5,9 +5,10 @@
 
 use crate::EngineError;
 use std::alloc::{Layout, alloc, dealloc};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr::NonNull;
-use vgg_kernels::Element;
+use vgg_kernels::{Element, Pool};
 
 /// Size of a huge page on x86-64 and the alignment of the arena: a page that is only partly inside
 /// cannot become huge.
@@ -25,18 +26,24 @@ unsafe impl Send for Arena {}
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    /// An arena of `len` values.
+    /// An arena of `len` values. The threads of `pool` clear it together: the system hands memory out
+    /// when it is first written, which takes longer than a training step.
     ///
     /// # Errors
     /// [`EngineError::Memory`] when the system does not give that much.
-    pub(crate) fn new(len: usize) -> Result<Self, EngineError> {
+    pub(crate) fn new(len: usize, pool: &Pool) -> Result<Self, EngineError> {
         let layout = Self::layout(len).ok_or(EngineError::Memory { bytes: len.saturating_mul(4) })?;
         // SAFETY: the layout's size is not zero.
         let memory = unsafe { alloc(layout) };
         let start = NonNull::new(memory.cast()).ok_or(EngineError::Memory { bytes: layout.size() })?;
         advise_huge_pages(memory, layout.size());
-        // SAFETY: the block has `layout.size()` bytes; zero bytes are the value 0.0.
-        unsafe { memory.write_bytes(0, layout.size()) };
+        // SAFETY: the block has `layout.size()` bytes, which nobody else knows yet, and may be uninitialised.
+        let bytes =
+            unsafe { std::slice::from_raw_parts_mut(memory.cast::<MaybeUninit<u8>>(), layout.size()) };
+        // Zero bytes are the value 0.0.
+        pool.for_each_chunk_of_two(bytes, &mut [(); 0], ALIGNMENT, |_, bytes, _| {
+            bytes.fill(MaybeUninit::new(0));
+        });
         Ok(Self { start, len })
     }
 
@@ -103,7 +110,7 @@ mod tests {
 
     #[test]
     fn parts_are_zero_disjoint_and_written_in_place() {
-        let mut arena = Arena::new(1000).unwrap();
+        let mut arena = Arena::new(1000, &Pool::new(2).unwrap()).unwrap();
         let [a, b] = arena.parts([10..20, 500..1000]);
         assert!(a.iter().chain(b.iter()).all(|v| *v == 0.0));
         a.fill(1.0);
@@ -115,11 +122,14 @@ mod tests {
     #[test]
     #[should_panic(expected = "apart")]
     fn overlapping_parts_are_refused() {
-        Arena::new(100).unwrap().parts([0..50, 49..60]);
+        Arena::new(100, &Pool::new(1).unwrap()).unwrap().parts([0..50, 49..60]);
     }
 
     #[test]
     fn an_impossible_size_is_an_error() {
-        assert!(matches!(Arena::new(usize::MAX / 8), Err(EngineError::Memory { .. })));
+        assert!(matches!(
+            Arena::new(usize::MAX / 8, &Pool::new(1).unwrap()),
+            Err(EngineError::Memory { .. })
+        ));
     }
 }

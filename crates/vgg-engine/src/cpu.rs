@@ -52,13 +52,13 @@ pub(crate) struct CpuEngine {
 
 impl CpuEngine {
     pub(crate) fn new(network: &Network, plan: Plan, kernels: Kernels) -> Result<Self, EngineError> {
-        let arena = Arena::new(plan.arena_len)?;
         let threads = plan.threads;
         let pool = Pool::new(threads).map_err(|error| {
             EngineError::Machine(format!(
                 "{threads} threads could not be started: {error}; use fewer threads"
             ))
         })?;
+        let arena = Arena::new(plan.arena_len, &pool)?;
         let mut machine = Machine { plan, arena, kernels, pool };
         match machine.plan.format {
             Format::F32 => machine.fill_byte_values::<f32>(),
@@ -176,7 +176,7 @@ impl Engine for CpuEngine {
         let mut values = vec![0.0; longest];
         for index in 0..self.parameters.len() {
             let values = &mut values[..self.parameters[index].len()];
-            initialise::fill(&self.parameters[index], index, initialiser, seed, values);
+            initialise::fill(&self.machine.pool, &self.parameters[index], index, initialiser, seed, values);
             self.set(State::Weight, index, values).expect("every parameter has a buffer for its values");
             // An engine without averaging or momentum has nothing to set.
             let _ = self.set(State::Average, index, values);

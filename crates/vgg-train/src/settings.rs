@@ -187,7 +187,8 @@ impl TrainOptions {
             || is_other(&self.limit, &file.data.limit)
             || is_other(&self.image_size, &image_size)
             || is_other(&self.split, &split);
-        let other_start = self.init_from.is_some();
+        let init_from = file.run.init_from.map(|start| start.model_dir);
+        let other_start = is_other(&self.init_from, &init_from);
         let other_pixels = other_start || !keeps || self.overrides.normalise.is_some();
         expected.retain(|key, _| match key.as_str() {
             "run.init_from.step" | "run.init_from.weights" => !other_start,
@@ -209,7 +210,7 @@ impl TrainOptions {
             precision: self.precision.or(precision.map_err(|error| error.to_string())?),
             freeze: self.freeze.or(file.run.freeze),
             overfit_batch: self.overfit_batch.or(file.run.overfit_batch),
-            init_from: self.init_from.or(file.run.init_from.map(|start| start.model_dir)),
+            init_from: self.init_from.or(init_from),
             expected,
             ..self
         })
@@ -376,6 +377,7 @@ mod tests {
         assert_eq!(sorted(TrainOptions { split: Some(SeededSplit::default()), ..options() }), data);
         let other_start = sorted(TrainOptions { init_from: Some("b".into()), ..options() });
         assert_eq!(other_start, [pixels, start].concat());
+        assert_eq!(sorted(TrainOptions { init_from: Some("/a/b".into()), ..options() }), [""; 0]);
         let normalise = Overrides { normalise: Some(false), ..Overrides::default() };
         assert_eq!(sorted(TrainOptions { overrides: normalise, ..options() }), pixels);
         assert_eq!(sorted(TrainOptions { recipe: Some("fast".into()), ..options() }), pixels);
