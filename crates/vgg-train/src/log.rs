@@ -184,7 +184,7 @@ mod tests {
         };
         let model_dir = Path::new("model");
         let (config, engine) = (&config, &engine);
-        let run = RunInfo { model_dir, config, engine, global_step: 3, end: 1_000, steps_per_epoch: 550 };
+        let run = RunInfo { model_dir, config, engine, global_step: 3, end: 500, steps_per_epoch: 430 };
         let text = told(|log| log.notice(&Event::Resumed(&run)).unwrap());
         assert_eq!(
             text,
@@ -192,7 +192,7 @@ mod tests {
              network   vgg13, head tutorial, 32,393,410 parameters\n\
              data      mnist: pictures of 28×28×1, 10 classes\n\
              recipe    fast: learning rate 0.04, 128 pictures a step, seed 1\n\
-             run       resumed at step 3, to step 1,000 of 860; an epoch has 550 steps\n\
+             run       resumed at step 3, to step 500 of 860; an epoch has 430 steps\n\
              kept in   model\n"
         );
         let run = RunInfo { end: 2, ..run };
