@@ -141,12 +141,18 @@ pub fn list(model_dir: &ModelDir) -> Result<Vec<(u64, PathBuf)>, CheckpointError
     Ok(found)
 }
 
-/// Verifies every byte of the checkpoint `path` of `model_dir`.
+/// Verifies every byte of the checkpoint `path` of `model_dir` but for the files of tensors that are not in
+/// `sets`, which need not be looked at by who does not use them. Of `sets` those count that it has.
 ///
 /// # Errors
 /// [`CheckpointError::Damaged`], [`CheckpointError::OtherNetwork`] when it is not one of `network`,
 /// [`CheckpointError::NewerFormat`], or trouble with reading.
-pub fn load(model_dir: &ModelDir, path: &Path, network: &Network) -> Result<Checkpoint, CheckpointError> {
+pub fn load(
+    model_dir: &ModelDir,
+    path: &Path,
+    network: &Network,
+    sets: &[TensorSet],
+) -> Result<Checkpoint, CheckpointError> {
     let manifest = Manifest::read(model_dir.storage(), path)?;
     let state = read_state(model_dir.storage(), path, &manifest)?;
     check_network(path, &state, network)?;
@@ -156,7 +162,7 @@ pub fn load(model_dir: &ModelDir, path: &Path, network: &Network) -> Result<Chec
         return Err(CheckpointError::damaged(path, "its manifest lists no weights.safetensors"));
     }
     let ignore = |_: usize, _: &[f32]| Ok::<(), Infallible>(());
-    for set in TensorSet::ALL.into_iter().filter(|&set| checkpoint.has(set)) {
+    for &set in sets.iter().filter(|&&set| checkpoint.has(set)) {
         checkpoint.read(set, ignore)?;
     }
     Ok(checkpoint)
@@ -171,18 +177,22 @@ pub fn state_of(model_dir: &ModelDir, path: &Path) -> Result<CheckpointState, Ch
     read_state(model_dir.storage(), path, &manifest)
 }
 
-/// Loads the newest intact checkpoint in `model_dir`, or `None` when there are no checkpoints.
-/// Damaged and unreadable ones are passed over and reported in [`Newest::skipped`].
+/// Loads the newest checkpoint in `model_dir` that is intact as far as [`load`] looks for `sets`, or `None` when
+/// there are no checkpoints. Damaged and unreadable ones are passed over and reported in [`Newest::skipped`].
 ///
 /// # Errors
 /// [`CheckpointError::NoneIntact`] when there are checkpoints and all are damaged, or
 /// [`CheckpointError::Read`] when one of them cannot be read and may be intact: a run must never
 /// start anew in silence. An intact checkpoint of another network or of a later format is not
 /// damage, so it ends the search as well.
-pub fn load_newest(model_dir: &ModelDir, network: &Network) -> Result<Option<Newest>, CheckpointError> {
+pub fn load_newest(
+    model_dir: &ModelDir,
+    network: &Network,
+    sets: &[TensorSet],
+) -> Result<Option<Newest>, CheckpointError> {
     let mut skipped = Vec::new();
     for (_, path) in list(model_dir)?.into_iter().rev() {
-        match load(model_dir, &path, network) {
+        match load(model_dir, &path, network, sets) {
             Ok(checkpoint) => return Ok(Some(Newest { checkpoint, skipped })),
             Err(error @ (CheckpointError::Damaged { .. } | CheckpointError::Read { .. })) => {
                 skipped.push((path, error));

@@ -16,7 +16,7 @@ fn every_bit_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = save_at(dir.path(), 55_000);
     assert!(path.ends_with("ckpt-000055000"));
-    let newest = load_newest(&dir.path().into(), &network()).unwrap().unwrap();
+    let newest = load_newest(&dir.path().into(), &network(), &TensorSet::ALL).unwrap().unwrap();
     assert!(newest.skipped.is_empty());
     assert_eq!(newest.checkpoint.path, path);
     assert_eq!(newest.checkpoint.state, state(55_000));
@@ -97,7 +97,7 @@ fn a_model_directory_that_is_not_there_has_no_checkpoints() {
     let dir = tempfile::tempdir().unwrap();
     let absent = dir.path().join("absent");
     assert!(list(&(&absent).into()).unwrap().is_empty());
-    assert!(load_newest(&(&absent).into(), &network()).unwrap().is_none());
+    assert!(load_newest(&(&absent).into(), &network(), &TensorSet::ALL).unwrap().is_none());
     assert!(!absent.exists());
 }
 
@@ -123,7 +123,7 @@ fn a_damaged_newest_falls_back_to_the_one_before() {
     let gone = save_at(dir.path(), 300);
     fs::write(torn.join("optimizer.safetensors"), "").unwrap();
     fs::remove_file(gone.join("MANIFEST")).unwrap();
-    let newest = load_newest(&dir.path().into(), &network()).unwrap().unwrap();
+    let newest = load_newest(&dir.path().into(), &network(), &TensorSet::ALL).unwrap().unwrap();
     assert_eq!(newest.checkpoint.path, good);
     let skipped: Vec<_> = newest.skipped.iter().map(|(path, _)| path).collect();
     assert_eq!(skipped, [&gone, &torn]);
@@ -137,7 +137,7 @@ fn damaged_checkpoints_alone_are_an_error() {
     for step in [1, 2] {
         fs::remove_file(save_at(dir.path(), step).join("weights.safetensors")).unwrap();
     }
-    let error = load_newest(&dir.path().into(), &network()).unwrap_err();
+    let error = load_newest(&dir.path().into(), &network(), &TensorSet::ALL).unwrap_err();
     assert!(matches!(error, CheckpointError::NoneIntact { count: 2, .. }), "{error}");
     assert_eq!(error.kind(), ErrorKind::BadData);
     assert!(error.to_string().contains("ckpt-000000002"), "{error}");
@@ -149,7 +149,7 @@ fn a_checkpoint_of_another_network_is_refused_by_name() {
     save_at(dir.path(), 1);
     let mut other = network();
     other.head = "paper".to_owned();
-    let error = load_newest(&dir.path().into(), &other).unwrap_err();
+    let error = load_newest(&dir.path().into(), &other, &TensorSet::ALL).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BadData);
     let message = error.to_string();
     assert!(message.contains("small with head none for 2×2×1 and 3 classes"), "{message}");
@@ -164,7 +164,7 @@ fn a_later_format_is_refused_and_not_passed_over() {
     save_at(dir.path(), 1);
     let later = CheckpointState { format_version: FORMAT_VERSION + 1, ..state(2) };
     save(&dir.path().into(), &later, &network(), &TensorSet::ALL, give).unwrap();
-    let error = load_newest(&dir.path().into(), &network()).unwrap_err();
+    let error = load_newest(&dir.path().into(), &network(), &TensorSet::ALL).unwrap_err();
     assert!(matches!(error, CheckpointError::NewerFormat { found: 2, supported: 1, .. }), "{error}");
 }
 

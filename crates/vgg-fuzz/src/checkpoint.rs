@@ -103,7 +103,12 @@ fn save(model_dir: &Path) -> std::path::PathBuf {
 }
 
 fn load(directory: &Path) -> Result<Checkpoint, CheckpointError> {
-    vgg_formats::load(&directory.parent().expect("a folder above").into(), directory, &network())
+    vgg_formats::load(
+        &directory.parent().expect("a folder above").into(),
+        directory,
+        &network(),
+        &TensorSet::ALL,
+    )
 }
 
 /// Lists all files but itself with their hashes, in the format of `sha256sum`, and closes the list

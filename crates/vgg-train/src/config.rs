@@ -210,6 +210,11 @@ impl Config {
         }
     }
 
+    /// The set of tensors that evaluation and prediction use.
+    pub(crate) fn evaluated_set(&self) -> TensorSet {
+        if self.recipe.has_average() { TensorSet::Average } else { TensorSet::Weights }
+    }
+
     /// Builds the network.
     ///
     /// # Errors
@@ -501,7 +506,7 @@ pub(crate) mod tests {
         let none = |_, _: usize, _: &mut [f32]| Ok::<_, std::convert::Infallible>(());
         let path = vgg_formats::save(&model_dir, &state, &network, &[], none).unwrap();
         assert!(fs::metadata(path.join("state.json")).unwrap().len() > 2_000_000);
-        assert_eq!(vgg_formats::load(&model_dir, &path, &network).unwrap().state, state);
+        assert_eq!(vgg_formats::load(&model_dir, &path, &network, &TensorSet::ALL).unwrap().state, state);
 
         config.data.class_names = vec!["\"".repeat(300); 4_000];
         for error in [config.text().unwrap_err(), config.save(&model_dir).unwrap_err()] {

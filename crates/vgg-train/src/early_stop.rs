@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use vgg_arch::Network;
-use vgg_formats::{Checkpoint, ModelDir};
+use vgg_formats::{Checkpoint, ModelDir, TensorSet};
 
 /// The evaluation with the highest validation accuracy among those whose checkpoints could be written, the
 /// first of equal ones.
@@ -55,13 +55,14 @@ pub(crate) fn note(best: &mut Option<Best>, step: u64, accuracy: f64) -> Option<
     Some(Best::new(step, accuracy))
 }
 
-/// The checkpoint of the best evaluation, when that is another than the one of `global_step`; `Err` says why it
-/// cannot be used, and that the one of `global_step` is.
+/// The checkpoint of the best evaluation, with `sets` intact, when that is another than the one of
+/// `global_step`; `Err` says why it cannot be used, and that the one of `global_step` is.
 pub(crate) fn best_checkpoint(
     model_dir: &ModelDir,
     best: Option<Best>,
     global_step: u64,
     network: &Network,
+    sets: &[TensorSet],
 ) -> Result<Option<Checkpoint>, String> {
     let Some(step) = best.map(|best| best.step).filter(|&step| step != global_step) else {
         return Ok(None);
@@ -72,7 +73,7 @@ pub(crate) fn best_checkpoint(
             let directory = model_dir.path().display();
             return Err(format!("the best checkpoint, of step {step}, is not in {directory}"));
         };
-        vgg_formats::load(model_dir, &path, network).map(Some).map_err(|error| error.to_string())
+        vgg_formats::load(model_dir, &path, network, sets).map(Some).map_err(|error| error.to_string())
     };
     load().map_err(|cause| format!("{cause}. Using step {global_step}, the newest"))
 }

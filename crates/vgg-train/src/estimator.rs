@@ -133,14 +133,15 @@ impl Estimator {
             ..EngineOptions::default()
         };
         let mut engine = make_engine(&config.build_network()?, &engine_options)?;
-        let newest = vgg_formats::load_newest(model_dir, engine.network())?.ok_or_else(untrained)?;
+        let used = [config.evaluated_set()];
+        let newest = vgg_formats::load_newest(model_dir, engine.network(), &used)?.ok_or_else(untrained)?;
         let global_step = newest.checkpoint.state.global_step;
         let warning = |error: &CheckpointError| {
             format!("{error}. Using step {global_step}; what was learned after it is lost")
         };
         let mut warnings: Vec<String> = newest.skipped.iter().map(|(_, error)| warning(error)).collect();
         let best = Best::from_progress(&newest.checkpoint.state.progress);
-        let best = best_checkpoint(model_dir, best, global_step, engine.network());
+        let best = best_checkpoint(model_dir, best, global_step, engine.network(), &used);
         let best = best.unwrap_or_else(|warning| {
             warnings.push(warning);
             None

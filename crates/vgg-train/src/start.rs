@@ -139,7 +139,13 @@ impl Prepared {
     ) -> Result<(u64, Option<String>), TrainError> {
         let (config, engine) = (&self.config, self.engine.as_mut());
         // One that cannot be used is no reason to lose what was trained after it.
-        let warning = match best_checkpoint(model_dir, best, global_step, engine.network()) {
+        let warning = match best_checkpoint(
+            model_dir,
+            best,
+            global_step,
+            engine.network(),
+            &[config.evaluated_set()],
+        ) {
             Ok(Some(checkpoint)) => {
                 read_weights(engine, config, &checkpoint)?;
                 return Ok((checkpoint.state.global_step, None));
@@ -208,7 +214,7 @@ impl Prepared {
     ) -> Result<Begun, TrainError> {
         let (config, engine) = (&self.config, self.engine.as_mut());
         let (mut global_step, mut best, mut skipped) = (0, None, Vec::new());
-        match vgg_formats::load_newest(model_dir, engine.network())? {
+        match vgg_formats::load_newest(model_dir, engine.network(), &TensorSet::ALL)? {
             None if self.has_weights => {}
             None => engine.initialise(config.recipe.initialiser, config.run.seed),
             Some(newest) => {
@@ -354,7 +360,7 @@ pub(crate) fn read_weights(
     checkpoint: &Checkpoint,
 ) -> Result<String, TrainError> {
     check_identity(config, checkpoint)?;
-    let set = if config.recipe.has_average() { TensorSet::Average } else { TensorSet::Weights };
+    let set = config.evaluated_set();
     checkpoint.read(set, |parameter, values| engine.write(State::Weight, parameter, values))?;
     Ok(checkpoint.hash(set).unwrap_or_default().to_owned())
 }

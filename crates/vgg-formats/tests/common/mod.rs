@@ -63,7 +63,7 @@ pub fn save_at(model_dir: &Path, step: u64) -> PathBuf {
 /// Loads the checkpoint in a directory.
 pub fn load(checkpoint: &Path) -> Result<Checkpoint, CheckpointError> {
     let model_dir = ModelDir::new(checkpoint.parent().unwrap());
-    vgg_formats::load(&model_dir, checkpoint, &network())
+    vgg_formats::load(&model_dir, checkpoint, &network(), &TensorSet::ALL)
 }
 
 /// The bits of all values of a set, parameter by parameter.
