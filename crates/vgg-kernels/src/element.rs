@@ -63,15 +63,52 @@ pub trait Element: sealed::Sealed + Copy + Default + PartialEq + fmt::Debug + Se
     /// Values in a tile of 16 pictures × one block.
     const TILE_LEN: usize = crate::TILE * Self::BLOCK;
 
+    /// An integer as wide as the value.
+    type Rank: Ord + Copy + Default;
+
     /// The value as `f32`, exactly.
     fn to_f32(self) -> f32;
 
     /// The nearest value of this format, the even one of two that are equally near.
     fn from_f32(value: f32) -> Self;
+
+    /// The place of the value in the order of all: equal values have equal ranks, also the zeros of either
+    /// sign, and every NaN has the largest rank. Comparing ranks takes fewer instructions than comparing values
+    /// and looking for NaN.
+    fn rank(self) -> Self::Rank;
+
+    /// The value of a rank; of those that share it the positive zero, or a NaN.
+    fn of_rank(rank: Self::Rank) -> Self;
+}
+
+/// Defines the ranks of values of `$bits` bits: the magnitude, with the sign, as two's complement has it.
+macro_rules! ranks {
+    ($rank:ty, $bits:literal, infinity: $infinity:literal, from: $from:expr, to: $to:expr) => {
+        type Rank = $rank;
+
+        #[inline(always)] // Into each tier's function, to be compiled with its instructions.
+        fn rank(self) -> $rank {
+            let bits: $rank = $from(self);
+            let (magnitude, sign) = (bits & <$rank>::MAX, bits >> ($bits - 1));
+            if magnitude > $infinity { <$rank>::MAX } else { (magnitude ^ sign) - sign }
+        }
+
+        #[inline(always)] // As above.
+        fn of_rank(rank: $rank) -> Self {
+            let sign = rank >> ($bits - 1);
+            $to((rank ^ sign).wrapping_sub(sign) | (sign & <$rank>::MIN))
+        }
+    };
 }
 
 impl Element for f32 {
     const FORMAT: Format = Format::F32;
+
+    ranks!(
+        i32, 32, infinity: 0x7F80_0000,
+        from: |value: f32| value.to_bits().cast_signed(),
+        to: |rank: i32| f32::from_bits(rank.cast_unsigned())
+    );
 
     #[inline(always)] // Into each tier's function, to be compiled with its instructions.
     fn to_f32(self) -> f32 {
@@ -91,6 +128,12 @@ pub struct Bf16(pub u16);
 
 impl Element for Bf16 {
     const FORMAT: Format = Format::Bf16;
+
+    ranks!(
+        i16, 16, infinity: 0x7F80,
+        from: |value: Bf16| value.0.cast_signed(),
+        to: |rank: i16| Bf16(rank.cast_unsigned())
+    );
 
     #[inline(always)] // Into each tier's function, to be compiled with its instructions.
     fn to_f32(self) -> f32 {
@@ -120,6 +163,22 @@ mod tests {
             let back = Bf16::from_f32(value);
             assert!(back.0 == bits || value.is_nan() && back.to_f32().is_nan(), "{bits:04x}");
         }
+    }
+
+    #[test]
+    fn ranks_are_in_the_order_of_values() {
+        for bits in 0..=u16::MAX {
+            let (value, wide) = (Bf16(bits), Bf16(bits).to_f32());
+            let (back, wide_back) = (Bf16::of_rank(value.rank()), f32::of_rank(wide.rank()));
+            assert_eq!(wide_back.to_bits() >> 16, u32::from(back.0));
+            assert!(wide_back == wide || wide.is_nan() && back.to_f32().is_nan() && value.rank() == i16::MAX);
+            for other in [bits.wrapping_add(1), bits ^ 0x8000, 0, 0x8000, 0x7F80, 0xFF80].map(Bf16) {
+                let Some(order) = wide.partial_cmp(&other.to_f32()) else { continue };
+                assert_eq!(value.rank().cmp(&other.rank()), order, "{value:?} {other:?}");
+                assert_eq!(wide.rank().cmp(&other.to_f32().rank()), order, "{value:?} {other:?}");
+            }
+        }
+        assert_eq!(f32::of_rank((-0.0f32).rank()).to_bits(), 0);
     }
 
     /// Against the definition: the nearer of the two neighbours, at a tie the even one.

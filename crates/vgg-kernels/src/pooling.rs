@@ -100,33 +100,27 @@ fn window<T>(input: Map, x: &[T], row: usize, column: usize) -> [&[T]; 4] {
 }
 
 per_tier! {
-    /// The maximum over a window, a run at a time so that it stays in the nearest cache. What is
-    /// taken is chosen by masks of bits: where it is written as a choice between numbers, compilers
-    /// make branches of it, which nobody can predict.
+    /// The maximum over a window and, where `argmax` has room for it, its position.
     fn max_pixel<T>(window: &[&[T]; 4], y: &mut [T], argmax: &mut [u8]) {
-        let (mut best, mut positions) = ([0_u32; RUN], [0_u32; RUN]);
+        let mut largest = [T::Rank::default(); RUN];
+        let mut ranks = [[T::Rank::default(); RUN]; 4];
         for (run, y) in y.chunks_exact_mut(RUN).enumerate() {
             let range = run * RUN..(run + 1) * RUN;
-            for (best, value) in best.iter_mut().zip(&window[0][range.clone()]) {
-                *best = value.to_f32().to_bits();
-            }
-            positions.fill(0);
-            for position in 1..4_u32 {
-                let values = &window[position as usize][range.clone()];
-                for ((best, held), value) in best.iter_mut().zip(&mut positions).zip(values) {
-                    let (value, old) = (value.to_f32(), f32::from_bits(*best));
-                    let take = (value > old) | (value.is_nan() & !old.is_nan());
-                    let mask = u32::from(take).wrapping_neg();
-                    *best = value.to_bits() & mask | *best & !mask;
-                    *held = position & mask | *held & !mask;
+            for (ranks, values) in ranks.iter_mut().zip(window) {
+                for (rank, value) in ranks.iter_mut().zip(&values[range.clone()]) {
+                    *rank = value.rank();
                 }
             }
-            for (y, &best) in y.iter_mut().zip(&best) {
-                *y = T::from_f32(f32::from_bits(best));
+            for i in 0..RUN {
+                largest[i] = ranks[0][i].max(ranks[1][i]).max(ranks[2][i].max(ranks[3][i]));
+            }
+            for (y, &largest) in y.iter_mut().zip(&largest) {
+                *y = T::of_rank(largest);
             }
             if let Some(argmax) = argmax.get_mut(range) {
-                for (argmax, &position) in argmax.iter_mut().zip(&positions) {
-                    *argmax = position as u8;
+                for i in 0..RUN {
+                    let not = [0, 1, 2].map(|position| u8::from(ranks[position][i] != largest[i]));
+                    argmax[i] = not[0] + (not[0] & not[1]) + (not[0] & not[1] & not[2]);
                 }
             }
         }
