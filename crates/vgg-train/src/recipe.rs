@@ -154,9 +154,9 @@ pub const RECIPES: &[RecipeRow] = &[
         },
     },
     RecipeRow {
-        summary: "the same for 18 epochs on digits that are moved and bent more",
+        summary: "the same for 30 epochs on digits that are moved and bent more",
         batch_size: 128,
-        epochs: 18,
+        epochs: 30,
         recipe: Recipe {
             name: Cow::Borrowed("best"),
             averaging: 0.01,
