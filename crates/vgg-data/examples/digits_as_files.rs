@@ -2,8 +2,8 @@
 //! `cargo run --release -p vgg-data --example digits_as_files -- FORM FOLDER`
 //!
 //! * `pictures`: a PNG file for each digit, in `FOLDER/SPLIT/CLASS`, 70,000 in all.
-//! * `cifar-10`: the six binary files of CIFAR-10, each digit in the middle of 32 × 32 pixels, in a colour of
-//!   its own on a ground of its own. 50,000 are for training, as in CIFAR-10.
+//! * `cifar-10`: the binary files of CIFAR-10, each digit in the middle of 32 × 32 pixels, in a colour of
+//!   its own on a ground of its own, which may be much alike. 50,000 are for training, as in CIFAR-10.
 
 use std::error::Error;
 use std::fs;
@@ -20,13 +20,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [form, folder] = arguments.as_slice() else {
         return Err("give a form, pictures or cifar-10, and a folder".into());
     };
-    let digits = open(&Source::Mnist, &DataOptions::default())?;
+    let write = match form.as_str() {
+        "pictures" => write_pictures,
+        "cifar-10" => write_cifar,
+        _ => return Err(format!("there is no form {form}; take pictures or cifar-10").into()),
+    };
     fs::create_dir_all(folder)?;
-    match form.as_str() {
-        "pictures" => write_pictures(&digits, Path::new(folder)),
-        "cifar-10" => write_cifar(&digits, Path::new(folder)),
-        _ => Err(format!("there is no form {form}; take pictures or cifar-10").into()),
-    }
+    write(&open(&Source::Mnist, &DataOptions::default())?, Path::new(folder))
 }
 
 fn write_pictures(digits: &Splits, folder: &Path) -> Result<(), Box<dyn Error>> {

@@ -132,6 +132,20 @@ fn a_damaged_newest_falls_back_to_the_one_before() {
 }
 
 #[test]
+fn damage_counts_in_what_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = save_at(dir.path(), 100);
+    fs::write(path.join("optimizer.safetensors"), "").unwrap();
+    let load = |sets: &[TensorSet]| load_newest(&dir.path().into(), &network(), sets);
+    assert_eq!(load(&[TensorSet::Weights, TensorSet::Average]).unwrap().unwrap().checkpoint.path, path);
+    for sets in [&[TensorSet::Momentum] as &[_], &TensorSet::ALL] {
+        assert!(matches!(load(sets), Err(CheckpointError::NoneIntact { .. })));
+    }
+    fs::write(path.join("state.json"), "{}").unwrap();
+    assert!(load(&[]).is_err());
+}
+
+#[test]
 fn damaged_checkpoints_alone_are_an_error() {
     let dir = tempfile::tempdir().unwrap();
     for step in [1, 2] {

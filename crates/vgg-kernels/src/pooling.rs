@@ -19,7 +19,7 @@ pub const fn output(input: Map) -> Map {
     Map { height: input.height.div_ceil(2), width: input.width.div_ceil(2), ..input }
 }
 
-/// Writes the largest value of each window of `x` to `y`, and to `argmax`, one byte per value of
+/// Writes the largest value of each window of `x` to `y`, zero as the positive one, and to `argmax`, one byte per value of
 /// `y`, its position in the window: 0 to 3, row by row.
 ///
 /// # Panics

@@ -104,7 +104,7 @@ impl Estimator {
         Self { config, engine, global_step, weights_hash, warnings, views }
     }
 
-    /// Opens the newest intact checkpoint of a model directory, or for a run that may end early the one
+    /// Opens the newest checkpoint of a model directory whose weights are intact, or for a run that may end early the one
     /// with the best validation accuracy. Where there is a mean of the weights, that is what is used. Nothing
     /// in the directory is changed.
     ///

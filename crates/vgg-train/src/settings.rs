@@ -7,7 +7,7 @@
 
 use crate::config::{VERSION, flatten, with_line};
 use crate::error::TrainError;
-use crate::options::{Freeze, Length, TrainOptions, precision_named};
+use crate::options::{Freeze, Length, TrainOptions, absolute_path, precision_named};
 use crate::overrides::{Overrides, SETTINGS};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -188,7 +188,8 @@ impl TrainOptions {
             || is_other(&self.image_size, &image_size)
             || is_other(&self.split, &split);
         let init_from = file.run.init_from.map(|start| start.model_dir);
-        let other_start = is_other(&self.init_from, &init_from);
+        let asked = self.init_from.as_deref().map(absolute_path);
+        let other_start = is_other(&asked, &init_from.as_deref().map(absolute_path));
         let other_pixels = other_start || !keeps || self.overrides.normalise.is_some();
         expected.retain(|key, _| match key.as_str() {
             "run.init_from.step" | "run.init_from.weights" => !other_start,
