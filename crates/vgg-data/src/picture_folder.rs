@@ -14,9 +14,8 @@
 //! pictures, by [`SeededSplit`].
 //!
 //! Pictures are grey when the headers of all say so, else colour, unless the user says. They have the size that
-//! is wanted; by
-//! default their own when it is the same for all and at most [`LARGEST_SIDE`] on a side, else
-//! [`USUAL_SIZE`].
+//! is wanted; by default their own when it is the same for all and at most [`LARGEST_SIDE`] on a side,
+//! else [`USUAL_SIZE`].
 
 mod plan;
 mod read;

@@ -11,9 +11,9 @@
 //! [`save`] writes them to `.tmp-ckpt-…`, syncs each file and the directory, renames the directory
 //! and syncs its parent, so that a crash or a power cut at any moment leaves all checkpoints before
 //! it. The newest checkpoint is the one with the largest step whose hashes verify, as far as its files
-//! are wanted; no pointer file and no clock can say otherwise. Whoever deletes one renames it to `.trash-ckpt-…` first, so that
-//! no half-deleted checkpoint bears a checkpoint's name; and one that cannot be used is set aside as
-//! `damaged-ckpt-…`, which is kept for its owner and never looked at again.
+//! are wanted; no pointer file and no clock can say otherwise. Whoever deletes one renames it to
+//! `.trash-ckpt-…` first, so that no half-deleted checkpoint bears a checkpoint's name; and one that
+//! cannot be used is set aside as `damaged-ckpt-…`, which is kept for its owner and never looked at again.
 
 use crate::error::{CheckpointError, ErrorKind};
 use crate::files::{self, NewFile};
@@ -37,8 +37,8 @@ const DAMAGED: &str = "damaged-ckpt-";
 /// a configuration of 1 MiB and may gain a byte by each escape of JSON.
 const LONGEST_STATE: u64 = 1 << 22;
 
-/// A checkpoint of a known network, intact in what it was [loaded](load) for. Its tensors are still on disk; [`Checkpoint::read`]
-/// fetches them.
+/// A checkpoint of a known network, intact in what it was [loaded](load) for. Its tensors are still on disk;
+/// [`Checkpoint::read`] fetches them.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// The checkpoint's directory.

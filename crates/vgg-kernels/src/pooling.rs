@@ -19,8 +19,8 @@ pub const fn output(input: Map) -> Map {
     Map { height: input.height.div_ceil(2), width: input.width.div_ceil(2), ..input }
 }
 
-/// Writes the largest value of each window of `x` to `y`, zero as the positive one, and to `argmax`, one byte per value of
-/// `y`, its position in the window: 0 to 3, row by row.
+/// Writes the largest value of each window of `x` to `y`, zero as the positive one, and to `argmax`, one
+/// byte per value of `y`, its position in the window: 0 to 3, row by row.
 ///
 /// # Panics
 /// When a slice does not have the length of its shape, or the map is of another format.
@@ -100,7 +100,8 @@ fn window<T>(input: Map, x: &[T], row: usize, column: usize) -> [&[T]; 4] {
 }
 
 per_tier! {
-    /// The maximum over a window and, where `argmax` has room for it, its position.
+    /// The maximum over a window and, where `argmax` has room for it, its position: a sum of comparisons, since
+    /// compilers make branches of choices between numbers, which nobody can predict.
     fn max_pixel<T>(window: &[&[T]; 4], y: &mut [T], argmax: &mut [u8]) {
         let mut largest = [T::Rank::default(); RUN];
         let mut ranks = [[T::Rank::default(); RUN]; 4];

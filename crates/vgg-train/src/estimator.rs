@@ -104,9 +104,9 @@ impl Estimator {
         Self { config, engine, global_step, weights_hash, warnings, views }
     }
 
-    /// Opens the newest checkpoint of a model directory whose weights are intact, or for a run that may end early the one
-    /// with the best validation accuracy. Where there is a mean of the weights, that is what is used. Nothing
-    /// in the directory is changed.
+    /// Opens the newest checkpoint of a model directory whose weights are intact, or for a run that may end
+    /// early the one with the best validation accuracy. Where there is a mean of the weights, that is what is
+    /// used. Nothing in the directory is changed.
     ///
     /// # Errors
     /// When there is no run or no intact checkpoint, or the engine cannot be made.

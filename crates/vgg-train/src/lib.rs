@@ -4,8 +4,9 @@
 //! `settings` (its values as options and in files), [`options`] and [`config`] (what a user asks, and
 //! what a run is), `start` (how a run begins: nothing is touched before everything is known to be
 //! good; `remove` undoes what must not stay), `train` (the loop, on one page) with `early_stop`,
-//! `init_from` and [`overfit`], [`events`] with the listeners [`log`], `metrics` and [`tensorboard`], [`mod@evaluate`] and [`mod@predict`]
-//! (both may look at a picture several times: `views`), and [`estimator`], which ties them together.
+//! `init_from` and [`overfit`], [`events`] with the listeners [`log`], `metrics` and [`tensorboard`],
+//! [`mod@evaluate`] and [`mod@predict`] (both may look at a picture several times: `views`), and
+//! [`estimator`], which ties them together.
 #![forbid(unsafe_code)]
 
 pub mod config;

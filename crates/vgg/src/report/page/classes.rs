@@ -171,8 +171,7 @@ fn classes(report: &Report) -> String {
 }
 
 /// The table of some classes, in which the one with the lowest F1 stands out. Shares are in hundredths, as the
-/// head says: there is no room for more signs in a
-/// narrow window.
+/// head says: there is no room for more signs in a narrow window.
 fn class_table(report: &Report, scores: &[ClassScore], least: Option<usize>, caption: &str) -> String {
     let share =
         |share: Option<f64>| share.map_or_else(|| "–".to_owned(), |share| format!("{:.1}", 100.0 * share));
