@@ -40,6 +40,8 @@ pub struct Loader {
     order: Vec<u32>,
     /// What changes the pictures, if anything does.
     augmenter: Option<Augmenter>,
+    /// Steps, from the first on, whose pictures are changed.
+    augmented_steps: u64,
 }
 
 impl Loader {
@@ -66,14 +68,21 @@ impl Loader {
             epoch: None,
             order: Vec::with_capacity(examples),
             augmenter: None,
+            augmented_steps: 0,
         })
     }
 
-    /// The loader, with every picture changed as `augmentation` says, for data of `dataset`'s size.
-    pub fn with_augmentation(self, augmentation: &Augmentation, dataset: &Dataset) -> Self {
+    /// The loader, with every picture of the first `augmented_steps` batches changed as `augmentation` says,
+    /// for data of `dataset`'s size. Later pictures are as they are.
+    pub fn with_augmentation(
+        self,
+        augmentation: &Augmentation,
+        augmented_steps: u64,
+        dataset: &Dataset,
+    ) -> Self {
         let shape = [dataset.height(), dataset.width(), dataset.channels()];
         let augmenter = (!augmentation.is_none()).then(|| Augmenter::new(augmentation, self.seed, shape));
-        Self { augmenter, ..self }
+        Self { augmenter, augmented_steps, ..self }
     }
 
     /// Batches in one epoch, the short last one included.
@@ -102,8 +111,10 @@ impl Loader {
         for &index in &self.order[first..past] {
             let image = dataset.image(index as usize);
             match &mut self.augmenter {
-                Some(augmenter) => augmenter.apply(epoch, index, image, images),
-                None => images.extend_from_slice(image),
+                Some(augmenter) if global_step < self.augmented_steps => {
+                    augmenter.apply(epoch, index, image, images);
+                }
+                _ => images.extend_from_slice(image),
             }
             labels.push(dataset.label(index as usize));
         }
@@ -215,20 +226,24 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn augmentation_goes_by_the_number_of_the_picture_and_the_epoch() {
+    fn augmentation_goes_by_the_number_of_the_picture_and_the_epoch_until_it_ends() {
         let data = numbered(10);
         let amounts = Augmentation { shift: 1.0, scale: 0.5, ..Augmentation::NONE };
         let mut augmenter = Augmenter::new(&amounts, 9, [1, 2, 1]);
         for batch_size in [3, 4] {
-            let mut loader = Loader::new(10, batch_size, 9).unwrap().with_augmentation(&amounts, &data);
+            let mut loader = Loader::new(10, batch_size, 9).unwrap().with_augmentation(&amounts, 7, &data);
             let (mut images, mut labels) = (Vec::new(), Vec::new());
             for step in (0..4 * loader.steps_per_epoch()).rev() {
                 loader.fill(&data, step, &mut images, &mut labels);
                 let mut expected = Vec::new();
                 for &label in &labels {
                     // Pictures are numbered as their labels are.
-                    let epoch = step / loader.steps_per_epoch();
-                    augmenter.apply(epoch, label, data.image(label as usize), &mut expected);
+                    let (epoch, image) = (step / loader.steps_per_epoch(), data.image(label as usize));
+                    if step < 7 {
+                        augmenter.apply(epoch, label, image, &mut expected);
+                    } else {
+                        expected.extend_from_slice(image);
+                    }
                 }
                 assert_eq!(images, expected);
             }
@@ -237,14 +252,14 @@ pub(crate) mod tests {
 
     #[test]
     fn no_augmentation_changes_nothing() {
-        let loader = Loader::new(10, 4, 9).unwrap().with_augmentation(&Augmentation::NONE, &numbered(10));
+        let loader = Loader::new(10, 4, 9).unwrap().with_augmentation(&Augmentation::NONE, 9, &numbered(10));
         assert!(loader.augmenter.is_none());
     }
 
     #[test]
     fn buffers_and_order_keep_their_memory() {
         let data = numbered(10);
-        let mut loader = Loader::new(10, 4, 9).unwrap().with_augmentation(&Augmentation::DIGITS, &data);
+        let mut loader = Loader::new(10, 4, 9).unwrap().with_augmentation(&Augmentation::DIGITS, 15, &data);
         let (mut images, mut labels) = (Vec::with_capacity(8), Vec::with_capacity(4));
         let places = (images.as_ptr(), labels.as_ptr(), loader.order.as_ptr());
         for step in 0..30 {

@@ -8,7 +8,6 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, ScopedJoinHandle, scope};
 
-use crate::augment::Augmentation;
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::loader::Loader;
@@ -33,9 +32,8 @@ pub struct Prefetched<'scope> {
     worker: Option<ScopedJoinHandle<'scope, ()>>,
 }
 
-/// Calls `consume` with the batches of `steps`, each of which is put together, and its pictures changed
-/// by `augmentation`, on a thread of its own while the one before it is in use. The thread has ended when this returns, however many
-/// batches were taken.
+/// Calls `consume` with the batches of `steps`, each of which is put together on a thread of its own while
+/// the one before it is in use. The thread has ended when this returns, however many batches were taken.
 ///
 /// # Errors
 /// When the system refuses a thread; `consume` was not called then.
@@ -43,13 +41,11 @@ pub struct Prefetched<'scope> {
 /// # Panics
 /// As [`Loader::fill`] does.
 pub fn prefetch<R>(
-    loader: Loader,
+    mut loader: Loader,
     dataset: &Dataset,
-    augmentation: &Augmentation,
     steps: Range<u64>,
     consume: impl FnOnce(&mut Prefetched<'_>) -> R,
 ) -> Result<R, DataError> {
-    let mut loader = loader.with_augmentation(augmentation, dataset);
     let (empty, to_fill) = sync_channel::<TrainingBatch>(2);
     let (fill, filled) = sync_channel(2);
     let work = move || {
@@ -106,8 +102,6 @@ mod tests {
     use crate::loader::tests::numbered;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    const NONE: Augmentation = Augmentation::NONE;
-
     fn loader() -> Loader {
         Loader::new(10, 4, 9).unwrap()
     }
@@ -118,7 +112,7 @@ mod tests {
         let end = 3 * loader().steps_per_epoch() + 1;
         for begin in 0..=end {
             let (mut alone, mut images, mut labels) = (loader(), Vec::new(), Vec::new());
-            prefetch(loader(), &data, &NONE, begin..end, |batches| {
+            prefetch(loader(), &data, begin..end, |batches| {
                 for step in begin..end {
                     alone.fill(&data, step, &mut images, &mut labels);
                     let batch = batches.next_batch().unwrap();
@@ -133,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_next_batch_is_made_while_one_is_in_use() {
-        prefetch(loader(), &numbered(10), &NONE, 5..9, |batches| {
+        prefetch(loader(), &numbered(10), 5..9, |batches| {
             assert_eq!(batches.next_batch().unwrap().step, 5);
             let next = batches.filled.recv().unwrap();
             assert_eq!(next.step, 6);
@@ -145,7 +139,7 @@ mod tests {
     #[test]
     fn two_batches_change_hands() {
         let mut places = Vec::new();
-        prefetch(loader(), &numbered(10), &NONE, 0..32, |batches| {
+        prefetch(loader(), &numbered(10), 0..32, |batches| {
             while let Some(batch) = batches.next_batch() {
                 places.push((batch.images.as_ptr(), batch.labels.as_ptr()));
             }
@@ -161,13 +155,13 @@ mod tests {
     fn the_thread_ends_with_its_caller() {
         let data = numbered(10);
         for taken in [0, 1, 2, 7] {
-            let step = prefetch(loader(), &data, &NONE, 0..u64::MAX, |batches| {
+            let step = prefetch(loader(), &data, 0..u64::MAX, |batches| {
                 (0..taken).map(|_| batches.next_batch().unwrap().step).last()
             });
             assert_eq!(step.unwrap(), (0..taken).last());
         }
         let panicked = catch_unwind(AssertUnwindSafe(|| {
-            prefetch(loader(), &data, &NONE, 0..u64::MAX, |batches| {
+            prefetch(loader(), &data, 0..u64::MAX, |batches| {
                 batches.next_batch();
                 resume_unwind(Box::new("the caller's"));
             })
@@ -178,6 +172,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "the loader was made for another data set")]
     fn the_loaders_panic_goes_on_in_the_caller() {
-        let _ = prefetch(loader(), &numbered(11), &NONE, 0..3, |batches| batches.next_batch().is_some());
+        let _ = prefetch(loader(), &numbered(11), 0..3, |batches| batches.next_batch().is_some());
     }
 }

@@ -66,6 +66,7 @@ overrides! {
         averaging: f64,
         averaging_interval: u64,
         early_stop: u64,
+        plain_finish: f64,
     }
     and { augmentation: AugmentationOverrides, }
 }
@@ -142,6 +143,11 @@ pub const SETTINGS: &[Setting] = &[
         "early_stop",
         SettingKind::Count,
         "End when validation accuracy has not risen for so many epochs, and use the best checkpoint; 0: never",
+    ),
+    setting(
+        "plain_finish",
+        SettingKind::Number,
+        "Share of the run, at its end, in which pictures are left as they are",
     ),
     setting("augmentation.shift", SettingKind::Number, "Move pictures by up to so many pixels"),
     setting("augmentation.rotation", SettingKind::Number, "Turn pictures by up to so many degrees"),

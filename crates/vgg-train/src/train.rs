@@ -52,11 +52,15 @@ pub(crate) fn train(
 ) -> Result<Ending, TrainError> {
     let (recipe, total, seed, splits) =
         (&run.config.recipe, run.config.run.steps, run.config.run.seed, run.splits);
-    let loader = Loader::new(splits.train.len(), run.config.run.batch_size, seed)?;
+    let loader = Loader::new(splits.train.len(), run.config.run.batch_size, seed)?.with_augmentation(
+        &recipe.augmentation,
+        recipe.augmented_steps(total),
+        &splits.train,
+    );
     let steps_per_epoch = loader.steps_per_epoch();
     let mut saves = Saves { step: run.global_step, time: Instant::now(), failed: 0 };
     let mut last_loss = None;
-    prefetch(loader, &splits.train, &recipe.augmentation, run.global_step..run.end, |batches| {
+    prefetch(loader, &splits.train, run.global_step..run.end, |batches| {
         while !stop.load(Ordering::Relaxed) && !run.is_over(steps_per_epoch) {
             let begin = Instant::now();
             let Some(&TrainingBatch { step, ref images, ref labels }) = batches.next_batch() else { break };

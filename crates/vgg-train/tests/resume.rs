@@ -58,8 +58,9 @@ impl Fifty {
 
 const STEPS: u64 = 50;
 
-/// What the recipe `best` does not use by itself: means at many steps, classes that count as much as each
-/// other, and an early stop that never comes.
+/// What the recipe `best` does not use by itself, or not in so few steps: means at many steps, classes that
+/// count as much as each other, pictures as they are from the middle of an epoch on, and an early stop that
+/// never comes.
 fn all_in_use(recipe: &str) -> Overrides {
     if recipe != "best" {
         return Overrides::default();
@@ -69,6 +70,7 @@ fn all_in_use(recipe: &str) -> Overrides {
         averaging_interval: Some(3),
         class_weights: Some(ClassWeights::Balanced),
         early_stop: Some(100),
+        plain_finish: Some(0.3),
         augmentation: AugmentationOverrides { flip: Some(true), ..AugmentationOverrides::default() },
         ..Overrides::default()
     }

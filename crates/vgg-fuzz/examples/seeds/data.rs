@@ -167,6 +167,7 @@ normalise = false
 averaging = 0.0
 averaging_interval = 10
 early_stop = 0
+plain_finish = 0.0
 
 [recipe.augmentation]
 shift = 0.0
