@@ -259,7 +259,10 @@ fn check_table(prefix: &str, table: &DeTable<'_>, known: &[String], text: &str) 
             }
             DeValue::Table(_) if is_known => format!("{dotted} is a value, not a table"),
             _ if is_known => continue,
-            _ => format!("there is no setting {dotted}; the nearest is {}", nearest(&dotted, known)),
+            _ => {
+                let marks = if is_quoted { ", without quotation marks" } else { "" };
+                format!("there is no setting {dotted}; the nearest is {}{marks}", nearest(&dotted, known))
+            }
         };
         let before = text.get(..key.span().start).unwrap_or_default();
         return Err(format!("line {}: {cause}", before.matches('\n').count() + 1));
@@ -409,7 +412,7 @@ mod tests {
             ("run = 3", "line 1: there is no setting run;"),
             (
                 "'recipe.momentum' = 0.5",
-                "there is no setting \"recipe.momentum\"; the nearest is recipe.momentum",
+                "there is no setting \"recipe.momentum\"; the nearest is recipe.momentum, without quotation marks",
             ),
             (
                 "[run]\n'init_from.model_dir' = 'a'",

@@ -133,6 +133,47 @@ fn add_folders(seeds: &mut Seeds) {
         ("picture-is-a-link-to-itself", part(207, b"x.png", b"x.png")),
     ];
     seeds.extend(cases.map(|(name, bytes)| ("folder", name.to_owned(), bytes)));
+    add_layouts(seeds);
+}
+
+/// Folders of IDX files as QMNIST and EMNIST are published.
+fn add_layouts(seeds: &mut Seeds) {
+    let own = |name: &str, bytes: &[u8]| part(15, name.as_bytes(), bytes);
+    let pictures = |count: u32| idx(8, &[count, 2, 3], &vec![7; count as usize * 6]);
+    // Each label is the first of a row of integers.
+    let qmnist = |columns: u32, labels: [i32; 2]| {
+        let values = labels.iter().flat_map(|&label| {
+            (0..columns).flat_map(move |column| if column == 0 { label } else { 3 }.to_be_bytes())
+        });
+        let labels = idx(12, &[2, columns], &values.collect::<Vec<u8>>());
+        ["train", "test"]
+            .map(|part| {
+                let images = own(&format!("qmnist-{part}-images-idx3-ubyte"), &pictures(2));
+                [images, own(&format!("qmnist-{part}-labels-idx2-int"), &labels)].concat()
+            })
+            .concat()
+    };
+    let emnist = |mapping: &[u8]| {
+        let parts = ["train", "test"].map(|part| {
+            let images = own(&format!("emnist-letters-{part}-images-idx3-ubyte"), &pictures(2));
+            [images, own(&format!("emnist-letters-{part}-labels-idx1-ubyte"), &idx(8, &[2], &[1, 2]))]
+                .concat()
+        });
+        [&parts.concat(), &own("emnist-letters-mapping.txt", mapping)[..]].concat()
+    };
+    let cases = [
+        ("qmnist", qmnist(8, [0, 1])),
+        ("qmnist-of-one-column", qmnist(1, [1, 0])),
+        ("qmnist-of-no-columns", qmnist(0, [1, 0])),
+        ("qmnist-label-below-0", qmnist(8, [0, -1])),
+        ("qmnist-label-above-255", qmnist(8, [0, i32::MAX])),
+        ("emnist", emnist(b"1 65 97\n2 66 98\n")),
+        ("emnist-mapping-lacks-a-class", emnist(b"1 65 97\n")),
+        ("emnist-mapping-of-no-character", emnist(b"1 55296\n2 4294967295\n")),
+        ("emnist-mapping-that-turns-around", emnist("1 8238 65\n2 10\n".as_bytes())),
+        ("emnist-mapping-of-text", emnist(b"<html>\xff\n")),
+    ];
+    seeds.extend(cases.map(|(name, bytes)| ("folder", name.to_owned(), bytes)));
 }
 
 const GOOD_CONFIG: &str = r#"version = 2
