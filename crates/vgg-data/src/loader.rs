@@ -95,8 +95,8 @@ impl Loader {
     /// a full batch.
     ///
     /// # Panics
-    /// When `dataset` has not as many pictures as this loader was made for, or its augmentation is for
-    /// pictures of another size.
+    /// When `dataset` has not as many pictures as this loader was made for, or these pictures are
+    /// to be changed and its augmentation is for those of another size.
     pub fn fill(&mut self, dataset: &Dataset, global_step: u64, images: &mut Vec<u8>, labels: &mut Vec<u32>) {
         assert_eq!(dataset.len(), self.examples, "the loader was made for another data set");
         let epoch = global_step / self.steps_per_epoch();

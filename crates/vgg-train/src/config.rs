@@ -333,13 +333,13 @@ impl Config {
         let mut values = BTreeMap::new();
         flatten("", &value, &mut values);
         values.remove("data.source");
-        // Runs from before there was clipping have no such key, and clip nothing.
-        if self.recipe.gradient_clip == 0.0 {
-            values.remove("recipe.gradient_clip");
-        }
         Ok(values)
     }
 }
+
+/// Values of recipes that the first runs did not know, and what they are in such runs, whose files and
+/// checkpoints lack them. The same are the defaults of [`Recipe`]'s fields and [`crate::overrides::earlier`].
+const LATER: [(&str, &str); 2] = [("recipe.gradient_clip", "0.0"), ("recipe.plain_finish", "0.0")];
 
 /// What differs between two [identities](Config::identity).
 pub(crate) fn differences(
@@ -349,6 +349,9 @@ pub(crate) fn differences(
     let mut keys: Vec<&String> = saved.keys().chain(asked.keys()).collect();
     keys.sort();
     keys.dedup();
+    let is_as_before = |side: &BTreeMap<String, String>, key: &str| {
+        LATER.iter().any(|&(later, before)| later == key && side.get(key).is_none_or(|value| value == before))
+    };
     let value = |side: &BTreeMap<String, String>, key: &str| match side.get(key) {
         None => "none".to_owned(),
         // Eight digits, after a quotation mark, tell two hashes apart as well as all 64 would.
@@ -358,6 +361,7 @@ pub(crate) fn differences(
     let differing: Vec<String> = keys
         .into_iter()
         .filter(|key| saved.get(*key) != asked.get(*key))
+        .filter(|key| !is_as_before(saved, key) || !is_as_before(asked, key))
         .map(|key| format!("{key} (saved {}, asked {})", value(saved, key), value(asked, key)))
         .collect();
     (!differing.is_empty()).then(|| differing.join(", "))
@@ -515,21 +519,55 @@ pub(crate) mod tests {
         }
     }
 
-    /// A run from before there was clipping goes on: neither its file nor its checkpoints have the key.
+    /// A run from before there was a value goes on: neither its file nor its checkpoints have the key. So it
+    /// is with every value that the first version of the file, written down here, did not have.
     #[test]
-    fn a_run_without_a_clip_is_one_with_none() {
+    fn a_run_without_later_values_is_one_with_none_of_them() {
+        let first = [
+            "name",
+            "initialiser",
+            "learning_rate",
+            "schedule",
+            "warm_up",
+            "momentum",
+            "nesterov",
+            "weight_decay",
+            "label_smoothing",
+            "class_weights",
+            "normalise",
+            "averaging",
+            "averaging_interval",
+            "early_stop",
+            "augmentation.shift",
+            "augmentation.rotation",
+            "augmentation.scale",
+            "augmentation.shear",
+            "augmentation.elastic",
+            "augmentation.flip",
+        ];
         let folder = tempfile::tempdir().unwrap();
         let mut config = config();
-        config.recipe.gradient_clip = 0.0;
+        (config.recipe.gradient_clip, config.recipe.plain_finish) = (0.0, 0.0);
         config.save(&folder.path().into()).unwrap();
         let path = folder.path().join(CONFIG_FILE);
         let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, text.replace("gradient_clip = 0.0\n", "")).unwrap();
-        assert_ne!(fs::read_to_string(&path).unwrap(), text);
+        let with = config.identity().unwrap();
+        let is_later = |key: &str| key.strip_prefix("recipe.").is_some_and(|key| !first.contains(&key));
+        let later: Vec<&String> = with.keys().filter(|key| is_later(key)).collect();
+        assert_eq!(later, LATER.map(|(key, _)| key));
+        let in_file = |line: &str| later.iter().any(|key| line.starts_with(&format!("{} = ", &key[7..])));
+        let old: Vec<&str> = text.lines().filter(|line| !in_file(line)).collect();
+        assert_eq!(old.len() + later.len(), text.lines().count());
+        fs::write(&path, old.join("\n")).unwrap();
         assert_eq!(Config::load(&folder.path().into()).unwrap().unwrap(), config);
-        assert!(!config.identity().unwrap().contains_key("recipe.gradient_clip"));
-        config.recipe.gradient_clip = 0.5;
-        assert_eq!(config.identity().unwrap()["recipe.gradient_clip"], "0.5");
+        let without = with.clone().into_iter().filter(|(key, _)| !is_later(key)).collect();
+        assert_eq!(differences(&without, &with), None);
+        assert_eq!(differences(&with, &without), None);
+        config.recipe.plain_finish = 0.5;
+        let other = config.identity().unwrap();
+        let text = "recipe.plain_finish (saved none, asked 0.5)";
+        assert_eq!(differences(&without, &other).as_deref(), Some(text));
+        assert!(differences(&with, &other).is_some() && differences(&other, &without).is_some());
     }
 
     #[test]

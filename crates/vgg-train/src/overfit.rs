@@ -26,6 +26,7 @@ pub(crate) fn recipe(recipe: &Recipe) -> Recipe {
         label_smoothing: 0.0,
         averaging: 0.0,
         early_stop: 0,
+        plain_finish: 0.0,
         augmentation: Augmentation::NONE,
         ..recipe.clone()
     }

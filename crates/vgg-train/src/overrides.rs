@@ -108,7 +108,8 @@ pub enum SettingKind {
     Name(&'static [&'static str]),
 }
 
-/// Every value of a recipe but its name. To add one, add it to [`Recipe`], to [`Overrides`] and here.
+/// Every value of a recipe but its name. To add one, add it to [`Recipe`], to [`Overrides`] and here; and for
+/// the runs from before there was one, to [`earlier`] and to the identity of a configuration.
 pub const SETTINGS: &[Setting] = &[
     setting("initialiser", SettingKind::Name(INITIALISERS), "How weights start"),
     setting("learning_rate", SettingKind::Number, "Largest learning rate of the run"),
@@ -147,7 +148,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "plain_finish",
         SettingKind::Number,
-        "Share of the run, at its end, in which pictures are left as they are",
+        "Share of the run, at its end, in which pictures are no longer changed by augmentation",
     ),
     setting("augmentation.shift", SettingKind::Number, "Move pictures by up to so many pixels"),
     setting("augmentation.rotation", SettingKind::Number, "Turn pictures by up to so many degrees"),
@@ -192,6 +193,11 @@ impl Setting {
             SettingKind::Name(_) => toml::Value::String(text.to_owned()),
         })
     }
+}
+
+/// Values that the first runs did not know, as they are in such runs, whose files lack them.
+pub(crate) fn earlier() -> Overrides {
+    Overrides { gradient_clip: Some(0.0), plain_finish: Some(0.0), ..Overrides::default() }
 }
 
 impl Overrides {

@@ -8,7 +8,7 @@
 use crate::config::{VERSION, flatten, with_line};
 use crate::error::TrainError;
 use crate::options::{Freeze, Length, TrainOptions, absolute_path, precision_named};
-use crate::overrides::{Overrides, SETTINGS};
+use crate::overrides::{Overrides, SETTINGS, earlier};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -155,8 +155,8 @@ impl TrainOptions {
         check_keys(text)?;
         let mut file: File = toml::from_str(text).map_err(of_toml)?;
         if file.version.is_some() {
-            // The file of a run from before there was clipping.
-            file.recipe.gradient_clip.get_or_insert(0.0);
+            // That of a run from before there were such values does not have them.
+            file.recipe = file.recipe.or(earlier());
         }
         let names: Names = toml::from_str(text).map_err(of_toml)?;
         let table: toml::Value = toml::from_str(text).map_err(of_toml)?;
@@ -387,6 +387,18 @@ mod tests {
         assert_eq!(sorted(TrainOptions { recipe: Some("fast".into()), ..options() }), pixels);
         let same = TrainOptions { data: Some(Source::Mnist), limit: Some(50), seed: Some(3), ..options() };
         assert_eq!(sorted(same), [""; 0]);
+    }
+
+    /// What the recipe of its name has today is not what such a run had.
+    #[test]
+    fn the_file_of_a_run_from_before_there_was_a_value_has_none_of_it() {
+        let values = |text| {
+            let overrides = options().with_settings(text).unwrap().overrides;
+            (overrides.gradient_clip, overrides.plain_finish)
+        };
+        assert_eq!(values("version = 2\n[recipe]\nname = 'best'"), (Some(0.0), Some(0.0)));
+        assert_eq!(values("version = 2\n[recipe]\nplain_finish = 0.5"), (Some(0.0), Some(0.5)));
+        assert_eq!(values("[recipe]\nname = 'best'"), (None, None));
     }
 
     #[test]

@@ -20,6 +20,7 @@ type Outcome = (Vec<(String, Vec<u8>)>, Vec<u8>, Vec<Point>);
 struct Fifty {
     folder: TempDir,
     recipe: &'static str,
+    overrides: Overrides,
     precision: Precision,
 }
 
@@ -27,7 +28,7 @@ impl Fifty {
     fn new(recipe: &'static str, precision: Precision) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_data(&folder.path().join("data"), 1);
-        Self { folder, recipe, precision }
+        Self { folder, recipe, overrides: all_in_use(recipe), precision }
     }
 
     /// Trains with so many threads until each of the steps in turn, always from what is on disk.
@@ -37,7 +38,7 @@ impl Fifty {
             let options = TrainOptions {
                 data: Some(Source::Folder(self.folder.path().join("data"))),
                 recipe: Some(self.recipe.into()),
-                overrides: all_in_use(self.recipe),
+                overrides: self.overrides.clone(),
                 batch_size: Some(10),
                 length: Some(Length::Steps(STEPS)),
                 precision: Some(self.precision),
@@ -58,9 +59,8 @@ impl Fifty {
 
 const STEPS: u64 = 50;
 
-/// What the recipe `best` does not use by itself, or not in so few steps: means at many steps, classes that
-/// count as much as each other, pictures as they are from the middle of an epoch on, and an early stop that
-/// never comes.
+/// What the recipe `best` does not use by itself: means at many steps, classes that count as much as each
+/// other, and an early stop that never comes; and more steps with pictures as they are than it has.
 fn all_in_use(recipe: &str) -> Overrides {
     if recipe != "best" {
         return Overrides::default();
@@ -102,6 +102,19 @@ fn resuming_at_any_step_changes_no_bit() {
             assert_eq!(outcome, whole, "{recipe} in {precision:?}, stopped at {step} and {again}");
         }
     }
+}
+
+/// The first 35 of the fifty steps see the same pictures as without a plain finish, and the next one others.
+#[test]
+fn pictures_are_plain_from_the_step_on_that_was_asked_for() {
+    let metrics = |plain_finish| {
+        let mut fifty = Fifty::new("best", Precision::F32);
+        fifty.overrides.plain_finish = Some(plain_finish);
+        String::from_utf8(fifty.train("run", &[(1, STEPS)]).1).unwrap()
+    };
+    let (with, without) = (metrics(0.3), metrics(0.0));
+    let (first, _) = with.lines().zip(without.lines()).find(|(with, without)| with != without).unwrap();
+    assert!(first.contains("\"global_step\":36,"), "{first}");
 }
 
 /// Dropout must be at work for the test above to mean anything: two steps with the same weights and
