@@ -109,7 +109,7 @@ pub enum SettingKind {
 }
 
 /// Every value of a recipe but its name. To add one, add it to [`Recipe`], to [`Overrides`] and here; and for
-/// the runs from before there was one, to [`earlier`] and to the identity of a configuration.
+/// the runs from before there was one, to `earlier` and to the identity of a configuration.
 pub const SETTINGS: &[Setting] = &[
     setting("initialiser", SettingKind::Name(INITIALISERS), "How weights start"),
     setting("learning_rate", SettingKind::Number, "Largest learning rate of the run"),
