@@ -2,6 +2,7 @@
 
 use crate::error::TrainError;
 use crate::options::precision_named;
+use crate::overrides::before;
 use crate::recipe::Recipe;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -337,10 +338,6 @@ impl Config {
     }
 }
 
-/// Values of recipes that the first runs did not know, and what they are in such runs, whose files and
-/// checkpoints lack them. The same are the defaults of [`Recipe`]'s fields and [`crate::overrides::earlier`].
-const LATER: [(&str, &str); 2] = [("recipe.gradient_clip", "0.0"), ("recipe.plain_finish", "0.0")];
-
 /// What differs between two [identities](Config::identity).
 pub(crate) fn differences(
     saved: &BTreeMap<String, String>,
@@ -350,7 +347,8 @@ pub(crate) fn differences(
     keys.sort();
     keys.dedup();
     let is_as_before = |side: &BTreeMap<String, String>, key: &str| {
-        LATER.iter().any(|&(later, before)| later == key && side.get(key).is_none_or(|value| value == before))
+        let before = key.strip_prefix("recipe.").and_then(before);
+        before.is_some_and(|before| side.get(key).is_none_or(|value| value == before))
     };
     let value = |side: &BTreeMap<String, String>, key: &str| match side.get(key) {
         None => "none".to_owned(),
@@ -433,6 +431,7 @@ pub(crate) fn with_line(error: &toml::de::Error, text: &str) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::overrides::LATER;
     use crate::recipe::RECIPES;
     use std::fs;
     use vgg_data::Augmentation;
@@ -554,7 +553,7 @@ pub(crate) mod tests {
         let with = config.identity().unwrap();
         let is_later = |key: &str| key.strip_prefix("recipe.").is_some_and(|key| !first.contains(&key));
         let later: Vec<&String> = with.keys().filter(|key| is_later(key)).collect();
-        assert_eq!(later, LATER.map(|(key, _)| key));
+        assert_eq!(later, LATER.map(|(key, _)| format!("recipe.{key}")).each_ref());
         let in_file = |line: &str| later.iter().any(|key| line.starts_with(&format!("{} = ", &key[7..])));
         let old: Vec<&str> = text.lines().filter(|line| !in_file(line)).collect();
         assert_eq!(old.len() + later.len(), text.lines().count());

@@ -109,7 +109,7 @@ pub enum SettingKind {
 }
 
 /// Every value of a recipe but its name. To add one, add it to [`Recipe`], to [`Overrides`] and here; and for
-/// the runs from before there was one, to `earlier` and to the identity of a configuration.
+/// the runs from before there was one, to `LATER` below.
 pub const SETTINGS: &[Setting] = &[
     setting("initialiser", SettingKind::Name(INITIALISERS), "How weights start"),
     setting("learning_rate", SettingKind::Number, "Largest learning rate of the run"),
@@ -195,12 +195,21 @@ impl Setting {
     }
 }
 
-/// Values that the first runs did not know, as they are in such runs, whose files lack them.
-pub(crate) fn earlier() -> Overrides {
-    Overrides { gradient_clip: Some(0.0), plain_finish: Some(0.0), ..Overrides::default() }
+/// Values that the first runs did not know, by their keys in the table `[recipe]`, and what they are in such
+/// runs, whose files and checkpoints lack them. The same are the defaults of [`Recipe`]'s fields.
+pub(crate) const LATER: [(&str, &str); 2] = [("gradient_clip", "0.0"), ("plain_finish", "0.0")];
+
+/// What the value of this key is in runs from before there was one; `None` for one that every run has.
+pub(crate) fn before(key: &str) -> Option<&'static str> {
+    LATER.iter().find(|(later, _)| *later == key).map(|&(_, before)| before)
 }
 
 impl Overrides {
+    /// What the values that came [later](LATER) are in runs from before.
+    pub(crate) fn earlier() -> Result<Self, TrainError> {
+        Self::from_texts(SETTINGS.iter().filter_map(|setting| Some((setting, before(setting.key)?))))
+    }
+
     /// The values that are given as texts, such as the options of a command line.
     ///
     /// # Errors

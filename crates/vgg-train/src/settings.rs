@@ -8,7 +8,7 @@
 use crate::config::{VERSION, flatten, with_line};
 use crate::error::TrainError;
 use crate::options::{Freeze, Length, TrainOptions, absolute_path, precision_named};
-use crate::overrides::{Overrides, SETTINGS, earlier};
+use crate::overrides::{Overrides, SETTINGS};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -156,7 +156,7 @@ impl TrainOptions {
         let mut file: File = toml::from_str(text).map_err(of_toml)?;
         if file.version.is_some() {
             // That of a run from before there were such values does not have them.
-            file.recipe = file.recipe.or(earlier());
+            file.recipe = file.recipe.or(Overrides::earlier().map_err(|error| error.to_string())?);
         }
         let names: Names = toml::from_str(text).map_err(of_toml)?;
         let table: toml::Value = toml::from_str(text).map_err(of_toml)?;
