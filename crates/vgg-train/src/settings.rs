@@ -260,8 +260,10 @@ fn check_table(prefix: &str, table: &DeTable<'_>, known: &[String], text: &str) 
             DeValue::Table(_) if is_known => format!("{dotted} is a value, not a table"),
             _ if is_known => continue,
             _ => {
-                let marks = if is_quoted { ", without quotation marks" } else { "" };
-                format!("there is no setting {dotted}; the nearest is {}{marks}", nearest(&dotted, known))
+                let nearest = nearest(&dotted, known);
+                let is_meant = is_quoted && nearest == dotted.replace('"', "");
+                let marks = if is_meant { ", without quotation marks" } else { "" };
+                format!("there is no setting {dotted}; the nearest is {nearest}{marks}")
             }
         };
         let before = text.get(..key.span().start).unwrap_or_default();
@@ -445,6 +447,9 @@ mod tests {
             let message = options().with_settings(text).unwrap_err();
             assert!(message.contains(part), "{text}: {message}");
         }
+        // Without quotation marks this would be as wrong.
+        let message = options().with_settings("'recipe.momentu' = 0.5").unwrap_err();
+        assert!(message.ends_with("the nearest is recipe.momentum"), "{message}");
     }
 
     #[test]

@@ -158,6 +158,22 @@ fn options_without_effect_are_told_of() {
     assert!(split.contains("data.split has no effect"), "{split}");
 }
 
+#[test]
+fn a_plain_finish_of_pictures_that_are_plain_anyway_is_told_of() {
+    let bench = Bench::new();
+    let notes = |recipe: &str| {
+        let overrides = Overrides { plain_finish: Some(0.5), ..Overrides::default() };
+        let recipe_name = Some(recipe.to_owned());
+        let options = TrainOptions { recipe: recipe_name, overrides, ..bench.options(recipe) };
+        let (said, trained) = hear(&options, &Regression::make);
+        trained.unwrap();
+        said
+    };
+    assert_eq!(notes("fast"), [""; 0]);
+    let [plain] = &notes("tutorial")[..] else { panic!("one note was expected") };
+    assert!(plain.contains("a plain finish has no effect"), "{plain}");
+}
+
 /// The names of thousands of classes may make a configuration too long to be read again.
 #[test]
 fn a_configuration_that_could_not_be_read_again_is_refused_at_the_start() {

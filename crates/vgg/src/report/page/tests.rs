@@ -3,12 +3,13 @@
 
 use crate::report::course::{Course, Point, Validation};
 use crate::report::origin::{Machine, Moment};
+use crate::report::page::html::count;
 use crate::report::scores::Scores;
 use crate::report::{Filters, Occasion, Picture, Report, origin};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use vgg_arch::{Purpose, Random, Shape};
-use vgg_data::Split;
+use vgg_data::{Augmentation, Split};
 use vgg_train::config::NetworkConfig;
 
 /// Largest page.
@@ -268,6 +269,23 @@ fn weighted_classes_are_named_beside_the_loss() {
     assert!(weighted.page().contains("counted with weighted classes; that of the validation"));
     weighted.config.recipe.label_smoothing = 0.05;
     assert!(weighted.page().contains("counted with labels smoothed by 0.05 and weighted classes; that of"));
+}
+
+#[test]
+fn the_end_of_augmentation_is_named_once_it_is_past() {
+    let mut bent = report(10, [28, 28, 1], 500, 9);
+    let steps = bent.config.run.steps;
+    bent.course.last_step = steps / 5 * 4 + 1;
+    bent.config.recipe.plain_finish = 0.2;
+    bent.config.recipe.augmentation = Augmentation::DIGITS;
+    let words =
+        format!("After step {} the pictures of training were no longer", count((steps / 5 * 4) as usize));
+    assert!(bent.page().contains(&words), "{words}");
+    bent.course.last_step -= 1;
+    assert!(!bent.page().contains("no longer changed"));
+    bent.course.last_step = steps;
+    bent.config.recipe.augmentation = Augmentation::NONE;
+    assert!(!bent.page().contains("no longer changed"));
 }
 
 #[test]

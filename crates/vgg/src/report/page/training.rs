@@ -32,10 +32,11 @@ pub(super) fn section(report: &Report) -> String {
         );
     }
     format!(
-        "<section id=\"training\">\n<h2>Training</h2>\n{}{bad}{}{}<div class=\"pair\">\n{}{}</div>\n{}</section>\n",
+        "<section id=\"training\">\n<h2>Training</h2>\n{}{bad}{}{}{}<div class=\"pair\">\n{}{}</div>\n{}</section>\n",
         summary(report),
         loss(report),
         losses_compared(report),
+        plain_finish(report),
         accuracy(report),
         learning_rate(report),
         rises(course)
@@ -106,6 +107,20 @@ fn losses_compared(report: &Report) -> String {
     format!(
         "<p class=\"after\">The loss of training is counted {what}; that of the validation pictures is without. Compare \
          the shapes of the two curves, not their heights.</p>\n"
+    )
+}
+
+/// Where the pictures of training change their kind, and so its curves their height, where they do.
+fn plain_finish(report: &Report) -> String {
+    let recipe = &report.config.recipe;
+    let augmented = recipe.augmented_steps(report.config.run.steps);
+    if recipe.augmentation.is_none() || augmented >= report.course.last_step {
+        return String::new();
+    }
+    format!(
+        "<p class=\"after\">After step {} the pictures of training were no longer changed by augmentation. They were \
+         easier from there on, which is why the loss of training falls and its accuracy rises.</p>\n",
+        count(augmented as usize)
     )
 }
 
