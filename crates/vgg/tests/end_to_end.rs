@@ -358,6 +358,22 @@ fn end(mut child: Child, mut log: BufReader<ChildStderr>, code: i32) -> (String,
     (answer, rest)
 }
 
+/// JSON is text, and a folder's name on Linux need not be: the byte that is none is shown as a mark.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_model_directory_whose_name_is_no_text_is_trained_in_and_shown() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempdir().unwrap();
+    let directory = folder.path();
+    few_pictures(directory);
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    let arguments = [SHORT, &["--steps", "1", "--model-dir"]].concat();
+    let output = command(directory, &arguments).arg(name).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(json(&output)["model_dir"], "caf\u{fffd}");
+    assert!(directory.join(name).join("ckpt-000000001/MANIFEST").exists());
+}
+
 /// The final evaluation, of 10,000 pictures, takes far longer than the signal needs to arrive.
 #[cfg(unix)]
 #[test]
