@@ -260,10 +260,14 @@ fn check_table(prefix: &str, table: &DeTable<'_>, known: &[String], text: &str) 
             DeValue::Table(_) if is_known => format!("{dotted} is a value, not a table"),
             _ if is_known => continue,
             _ => {
-                let nearest = nearest(&dotted, known);
-                let is_meant = is_quoted && nearest == dotted.replace('"', "");
-                let marks = if is_meant { ", without quotation marks" } else { "" };
-                format!("there is no setting {dotted}; the nearest is {nearest}{marks}")
+                let unquoted = dotted.replace('"', "");
+                let is_meant = |known: &String| *known == unquoted || is_below(known, &unquoted);
+                match is_quoted && known.iter().any(is_meant) {
+                    true => format!("there is no setting {dotted}; write {unquoted} without quotation marks"),
+                    false => {
+                        format!("there is no setting {dotted}; the nearest is {}", nearest(&dotted, known))
+                    }
+                }
             }
         };
         let before = text.get(..key.span().start).unwrap_or_default();
@@ -426,12 +430,13 @@ mod tests {
             ("run = 3", "line 1: there is no setting run;"),
             (
                 "'recipe.momentum' = 0.5",
-                "there is no setting \"recipe.momentum\"; the nearest is recipe.momentum, without quotation marks",
+                "setting \"recipe.momentum\"; write recipe.momentum without quotation marks",
             ),
             (
                 "[run]\n'init_from.model_dir' = 'a'",
-                "line 2: there is no setting run.\"init_from.model_dir\";",
+                "line 2: there is no setting run.\"init_from.model_dir\"; write",
             ),
+            ("['recipe.augmentation']\nshift = 1", "write recipe.augmentation without quotation marks"),
             ("[recipe.momentum]\nx = 1", "line 1: recipe.momentum is a value, not a table"),
             ("[data.fingerprint]\nx = 1", "line 1: data.fingerprint is a value, not a table"),
             ("[data.mean]", "line 1: data.mean is a value, not a table"),

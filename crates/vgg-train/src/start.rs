@@ -301,8 +301,9 @@ fn without_effect(options: &TrainOptions, config: &Config, splits: &Splits) -> V
             "--evaluate-every has no effect: a check on one batch evaluates no other pictures".to_owned(),
         );
     }
-    if config.recipe.plain_finish > 0.0 && config.recipe.augmentation.is_none() {
-        notes.push("a plain finish has no effect: this run has no augmentation that it would end".to_owned());
+    if options.overrides.plain_finish.is_some_and(|share| share > 0.0) && config.recipe.augmentation.is_none()
+    {
+        notes.push("recipe.plain_finish has no effect: this run has no augmentation to end".to_owned());
     }
     let (patience, steps) = (config.recipe.early_stop, config.run.steps);
     let steps_per_epoch = steps_per_epoch(config, splits);

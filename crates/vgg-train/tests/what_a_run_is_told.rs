@@ -7,7 +7,7 @@ use std::fs;
 use std::sync::atomic::AtomicBool;
 use support::{Bench, Regression, SIDE, checkpoints, contents, hear, without_seconds};
 use vgg_data::{SeededSplit, Source};
-use vgg_train::{Freeze, Length, Overrides, TrainError, TrainOptions, Trained, train};
+use vgg_train::{AugmentationOverrides, Freeze, Length, Overrides, TrainError, TrainOptions, Trained, train};
 
 fn metrics(bench: &Bench, name: &str) -> Vec<u8> {
     without_seconds(&fs::read(bench.path(name).join("metrics.jsonl")).unwrap())
@@ -159,19 +159,29 @@ fn options_without_effect_are_told_of() {
 }
 
 #[test]
-fn a_plain_finish_of_pictures_that_are_plain_anyway_is_told_of() {
+fn a_plain_finish_that_is_asked_for_without_augmentation_is_told_of() {
     let bench = Bench::new();
-    let notes = |recipe: &str| {
-        let overrides = Overrides { plain_finish: Some(0.5), ..Overrides::default() };
-        let recipe_name = Some(recipe.to_owned());
-        let options = TrainOptions { recipe: recipe_name, overrides, ..bench.options(recipe) };
-        let (said, trained) = hear(&options, &Regression::make);
+    let notes = |name: &str, recipe: &str, overrides| {
+        let recipe = Some(recipe.to_owned());
+        let (said, trained) =
+            hear(&TrainOptions { recipe, overrides, ..bench.options(name) }, &Regression::make);
         trained.unwrap();
         said
     };
-    assert_eq!(notes("fast"), [""; 0]);
-    let [plain] = &notes("tutorial")[..] else { panic!("one note was expected") };
-    assert!(plain.contains("a plain finish has no effect"), "{plain}");
+    let asked = || Overrides { plain_finish: Some(0.5), ..Overrides::default() };
+    assert_eq!(notes("augmented", "fast", asked()), [""; 0]);
+    let [plain] = &notes("plain", "tutorial", asked())[..] else { panic!("one note was expected") };
+    assert!(plain.contains("recipe.plain_finish has no effect"), "{plain}");
+    // The share is the recipe's: nobody asked.
+    let none = AugmentationOverrides {
+        shift: Some(0.0),
+        rotation: Some(0.0),
+        scale: Some(0.0),
+        shear: Some(0.0),
+        elastic: Some(0.0),
+        ..AugmentationOverrides::default()
+    };
+    assert_eq!(notes("best", "best", Overrides { augmentation: none, ..Overrides::default() }), [""; 0]);
 }
 
 /// The names of thousands of classes may make a configuration too long to be read again.

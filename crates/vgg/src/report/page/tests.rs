@@ -284,6 +284,9 @@ fn the_end_of_augmentation_is_named_once_it_is_past() {
     bent.course.last_step -= 1;
     assert!(!bent.page().contains("no longer changed"));
     bent.course.last_step = steps;
+    bent.config.recipe.plain_finish = 0.0;
+    assert!(!bent.page().contains("no longer changed"));
+    bent.config.recipe.plain_finish = 0.2;
     bent.config.recipe.augmentation = Augmentation::NONE;
     assert!(!bent.page().contains("no longer changed"));
 }

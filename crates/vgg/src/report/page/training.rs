@@ -6,6 +6,7 @@ use super::trained_with;
 use crate::report::Report;
 use crate::report::course::{Course, Point, Validation};
 use vgg_train::ClassWeights;
+use vgg_train::evaluate::accuracy_interval;
 
 /// Most evaluations that get a dot of their own.
 const MOST_DOTS: usize = 120;
@@ -53,17 +54,28 @@ fn summary(report: &Report) -> String {
     let evaluated = match course.best_validation() {
         None => "The validation pictures were not evaluated on the way.".to_owned(),
         Some(best) => format!(
-            "The {} validation pictures were evaluated {}; the best was {} after step {}.",
+            "The {} validation pictures were evaluated {}; the best was {}{} after step {}.",
             count(best.examples as usize),
             match course.validations.len() {
                 1 => "once".to_owned(),
                 times => format!("{} times", count(times)),
             },
             Percent(best.accuracy),
+            interval(best),
             count(best.step as usize)
         ),
     };
     format!("<p>{whose}{evaluated}{}</p>\n", ending(report))
+}
+
+/// The 95 % interval of an accuracy, in brackets; nothing where there were no pictures.
+fn interval(validation: &Validation) -> String {
+    if validation.examples == 0 {
+        return String::new();
+    }
+    let right = (validation.accuracy.clamp(0.0, 1.0) * validation.examples as f64).round();
+    let [low, high] = accuracy_interval(right as usize, validation.examples as usize);
+    format!(" (95\u{a0}%: {:.2} to {:.2})", 100.0 * low, 100.0 * high)
 }
 
 /// In words, why the network on the page is not that of the last step, where it is not.
@@ -110,7 +122,7 @@ fn losses_compared(report: &Report) -> String {
     )
 }
 
-/// Where the pictures of training change their kind, and so its curves their height, where they do.
+/// From which step on training saw its pictures unchanged, where the curves come to such a step.
 fn plain_finish(report: &Report) -> String {
     let recipe = &report.config.recipe;
     let augmented = recipe.augmented_steps(report.config.run.steps);
@@ -118,8 +130,8 @@ fn plain_finish(report: &Report) -> String {
         return String::new();
     }
     format!(
-        "<p class=\"after\">After step {} the pictures of training were no longer changed by augmentation. They were \
-         easier from there on, which is why the loss of training falls and its accuracy rises.</p>\n",
+        "<p class=\"after\">After step {} the pictures of training were no longer changed by augmentation. They are \
+         easier as they are: the loss of training may fall there, and its accuracy rise, for that reason alone.</p>\n",
         count(augmented as usize)
     )
 }
