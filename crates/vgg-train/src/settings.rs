@@ -248,8 +248,10 @@ fn check_keys(text: &str) -> Result<(), String> {
 fn check_table(prefix: &str, table: &DeTable<'_>, known: &[String], text: &str) -> Result<(), String> {
     for (key, value) in table {
         // In quotation marks, a key with points is one key, and no setting has it.
-        let is_quoted = key.get_ref().contains('.');
-        let name = if is_quoted { format!("{:?}", key.get_ref()) } else { key.get_ref().to_string() };
+        let name = match key.get_ref().contains('.') {
+            true => format!("{:?}", key.get_ref()),
+            false => key.get_ref().to_string(),
+        };
         let dotted = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         let is_known = known.contains(&dotted);
         let cause = match value.get_ref() {
@@ -259,21 +261,23 @@ fn check_table(prefix: &str, table: &DeTable<'_>, known: &[String], text: &str) 
             }
             DeValue::Table(_) if is_known => format!("{dotted} is a value, not a table"),
             _ if is_known => continue,
-            _ => {
-                let unquoted = dotted.replace('"', "");
-                let is_meant = |known: &String| *known == unquoted || is_below(known, &unquoted);
-                match is_quoted && known.iter().any(is_meant) {
-                    true => format!("there is no setting {dotted}; write {unquoted} without quotation marks"),
-                    false => {
-                        format!("there is no setting {dotted}; the nearest is {}", nearest(&dotted, known))
-                    }
-                }
-            }
+            _ => unknown(&dotted, known),
         };
         let before = text.get(..key.span().start).unwrap_or_default();
         return Err(format!("line {}: {cause}", before.matches('\n').count() + 1));
     }
     Ok(())
+}
+
+/// What to do about a key that no setting has.
+fn unknown(dotted: &str, known: &[String]) -> String {
+    let unquoted = dotted.replace('"', "");
+    let is_setting = known.iter().any(|known| *known == unquoted || is_below(known, &unquoted));
+    let hint = match unquoted != dotted && is_setting {
+        true => format!("write {unquoted} without quotation marks"),
+        false => format!("the nearest is {}", nearest(dotted, known)),
+    };
+    format!("there is no setting {dotted}; {hint}")
 }
 
 /// Whether the key is one of the table, or of a table in it.

@@ -17,6 +17,13 @@ fn run(options: &TrainOptions) -> Result<Trained, TrainError> {
     train(options, &Regression::make, &mut [], &AtomicBool::new(false))
 }
 
+/// The notes and warnings of a run that succeeds.
+fn said_of(options: &TrainOptions) -> Vec<String> {
+    let (said, trained) = hear(options, &Regression::make);
+    trained.unwrap();
+    said
+}
+
 fn refused(options: &TrainOptions) -> String {
     run(options).err().expect("an error was expected").to_string()
 }
@@ -143,10 +150,7 @@ fn options_without_effect_are_told_of() {
     let bench = Bench::new();
     let notes = |name: &str, patience, split| {
         let overrides = Overrides { early_stop: Some(patience), ..Overrides::default() };
-        let (said, trained) =
-            hear(&TrainOptions { overrides, split, ..bench.options(name) }, &Regression::make);
-        trained.unwrap();
-        said
+        said_of(&TrainOptions { overrides, split, ..bench.options(name) })
     };
     // Two epochs and a half: the second can be the one that brings nothing new, the third is never complete.
     assert_eq!(notes("in-time", 1, None), [""; 0]);
@@ -163,10 +167,7 @@ fn a_plain_finish_that_is_asked_for_without_augmentation_is_told_of() {
     let bench = Bench::new();
     let notes = |name: &str, recipe: &str, overrides| {
         let recipe = Some(recipe.to_owned());
-        let (said, trained) =
-            hear(&TrainOptions { recipe, overrides, ..bench.options(name) }, &Regression::make);
-        trained.unwrap();
-        said
+        said_of(&TrainOptions { recipe, overrides, ..bench.options(name) })
     };
     let asked = || Overrides { plain_finish: Some(0.5), ..Overrides::default() };
     assert_eq!(notes("augmented", "fast", asked()), [""; 0]);
